@@ -1,0 +1,47 @@
+"""One event a step on `fleet_logs`, for analysts. Never a prompt, never an answer."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import ErrorClass
+
+
+class Step(StrEnum):
+    """What happened to a message."""
+
+    RECEIVED = "received"
+    ROUTED = "routed"
+    ATTEMPTED = "attempted"
+    ANSWERED = "answered"
+    DEAD_LETTERED = "dead_lettered"
+
+
+class LogEvent(BaseModel):
+    """A step of one message. `timestamp` is epoch seconds, `*_ms` are milliseconds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: Step
+    message_id: str | None
+    timestamp: float
+    process: str  # router, worker, gateway
+    source: str | None = None
+    target: str | None = None
+    rule: str | None = None
+    instance: str | None = None
+    model: str | None = None
+    attempt: int | None = Field(default=None, ge=0)
+    duration_ms: float | None = None
+    queued_ms: float | None = None
+    total_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    error_class: ErrorClass | None = None
+    position: str | None = None  # topic:partition:offset
+
+    def model_dump_wire(self) -> dict[str, Any]:
+        """The fields as they go on the wire: JSON types, nulls left out."""
+        return self.model_dump(mode="json", exclude_none=True)

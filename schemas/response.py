@@ -1,0 +1,79 @@
+"""The response envelope: one for every accepted request, an answer or an error."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import ErrorClass
+
+
+class Usage(BaseModel):
+    """Tokens of the answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0)
+
+
+class ErrorInfo(BaseModel):
+    """Why there is no answer. `reason` never holds a prompt or a secret."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: ErrorClass
+    reason: str
+    retryable: bool
+
+
+class ResponsePayload(BaseModel):
+    """The answer, or the error."""
+
+    model_config = ConfigDict(extra="allow")
+
+    text: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: ErrorInfo | None = None
+
+
+class RouteTaken(BaseModel):
+    """Which way the request went."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str | None = None
+    rule: str | None = None
+    instance: str | None = None
+    attempts: int = Field(default=0, ge=0)
+
+
+class Timing(BaseModel):
+    """Milliseconds: `queued` before the router, `routed` from router to worker, `model` in the calls, `total` end to end."""
+
+    model_config = ConfigDict(extra="allow")
+
+    queued: float | None = None
+    routed: float | None = None
+    model: float | None = None
+    total: float | None = None
+
+
+class Response(BaseModel):
+    """A response envelope. `source` is the target; `timestamp` is epoch seconds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message_id: str
+    source: str
+    payload: ResponsePayload
+    status: Literal["ok", "error"]
+    route: RouteTaken
+    timing: Timing
+    timestamp: float
+
+    def model_dump_wire(self) -> dict[str, Any]:
+        """The fields as they go on the wire: JSON types, nulls left out."""
+        return self.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,60 @@
+"""Every error of the fleet.
+
+RelayError
+├── MessageError          about one message; carries its class, stage and reason
+│   ├── TransientError    worth another attempt, not before `retry_after`
+│   └── PermanentError    no attempt will mend it: dead letter
+├── FatalError            about the process: stop hard, acknowledge nothing more
+├── UsageError            what the user gave is wrong: exit code 2
+└── UnreachableError      a broker or backend can't be reached: exit code 4
+"""
+
+from schemas.errors import ErrorClass, Stage
+
+
+class RelayError(Exception):
+    """Root of the tree. Its text is one sentence for people: what is wrong, where, what to do."""
+
+
+class MessageError(RelayError):
+    """One message failed.
+
+    `reason` is safe to publish: it names the cause and never holds a prompt or a secret.
+    `status` is the backend's own code (an HTTP status, say) where there is one.
+    """
+
+    def __init__(
+        self,
+        error_class: ErrorClass,
+        reason: str,
+        *,
+        stage: Stage = Stage.CALL,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{error_class}: {reason}")
+        self.error_class = error_class
+        self.reason = reason
+        self.stage = stage
+        self.status = status
+        self.retry_after = retry_after
+
+
+class TransientError(MessageError):
+    """Another attempt may succeed, after `retry_after` seconds where the backend said so."""
+
+
+class PermanentError(MessageError):
+    """Further attempts are pointless."""
+
+
+class FatalError(RelayError):
+    """The process can't keep its promises: it must stop before it acknowledges anything more."""
+
+
+class UsageError(RelayError):
+    """A file, option or value given by the user is wrong."""
+
+
+class UnreachableError(RelayError):
+    """A broker, store or backend does not answer."""

@@ -1,0 +1,166 @@
+"""The ports: what the processes need from the world, and what they promise in return.
+
+Modules on one level meet through these; `workers.__main__` puts real adapters behind them, tests put the fakes that
+ship beside the adapters.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.envelope import Request
+from workers.core.deadlines import Deadline
+from workers.core.records import Outgoing, Position, Received, TopicPartition
+
+
+class Publisher(Protocol):
+    """Writes records to Kafka."""
+
+    def deliver(self, records: Sequence[Outgoing]) -> Awaitable[None]:
+        """Write the records; done when all in-sync replicas have every one of them.
+
+        The records are handed to the client before this returns, so calls keep their order.
+        Raises `PermanentError(too_large)` for a record that no topic would take, `FatalError` when delivery failed for
+        good: then it is unknown which records arrived, and the caller must acknowledge nothing.
+        """
+
+    def post(self, record: Outgoing) -> None:
+        """Write a record without waiting and without blocking; a failure is only counted. For `fleet_logs`."""
+
+    async def close(self, deadline: Deadline) -> int:
+        """Flush until the deadline and let go. Returns how many records were still undelivered."""
+
+
+class Listener(Protocol):
+    """What a `Subscription` calls, always on the event loop that started it."""
+
+    def records(self, batch: Sequence[Received]) -> None:
+        """Records came in, in order within a partition. Must not block: keep them, pause if they are too many."""
+
+    def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
+        """These partitions are ours from now on, with the group's committed position where there is one."""
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """These partitions go to another member. Finish or drop their work, then return what to commit.
+
+        The group waits for this, and gives up on us after a few seconds: bound it.
+        """
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """These partitions are already somebody else's. Nothing of them may be committed."""
+
+    def failed(self, error: BaseException) -> None:
+        """The subscription can't go on; the process must stop."""
+
+
+class Subscription(Protocol):
+    """Membership of a consumer group. Polling has a thread of its own and never waits for work."""
+
+    async def start(self, listener: Listener) -> None:
+        """Join the group; returns at once, `Listener.assigned` tells when partitions come."""
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Fetch no more from these until `resume`; records already fetched may still come."""
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Fetch from these again."""
+
+    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """Commit for the group. Positions of partitions no longer owned are dropped. Raises `UnreachableError`."""
+
+    async def lag(self) -> Mapping[TopicPartition, int]:
+        """Records between the last one delivered to the listener and the end, from what the client already knows."""
+
+    async def close(self, deadline: Deadline) -> None:
+        """Leave the group, calling no listener any more. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is, or as it should be. `config` holds Kafka's own names and text values."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """What `doctor` and `status` print about a cluster."""
+
+    cluster_id: str
+    brokers: tuple[str, ...]  # host:port
+
+
+class Admin(Protocol):
+    """Looks at a cluster and changes its topics; deletes nothing. All raise `UnreachableError`."""
+
+    async def cluster(self) -> ClusterInfo:
+        """Who answers."""
+
+    async def topics(self, names: Sequence[str] | None = None) -> Mapping[str, TopicState]:
+        """The topics that exist, of these names or all; config only where it differs from the broker's default."""
+
+    async def create(self, topics: Sequence[TopicState]) -> None:
+        """Create topics; one that exists already is an error."""
+
+    async def grow(self, topic: str, partitions: int) -> None:
+        """Raise a topic's number of partitions."""
+
+    async def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """Set these configuration values, leaving the others."""
+
+    async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """The first and the next offset of every partition."""
+
+    async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
+        """Where a group stands."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a backend answered."""
+
+    text: str
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt: the request, the seconds it may take, and the trace it belongs to."""
+
+    request: Request
+    timeout: float
+    traceparent: str | None = None
+
+
+class Backend(Protocol):
+    """One instance of a target."""
+
+    @property
+    def name(self) -> str:
+        """How metrics, logs and `route.instance` call it: host and port, or file; never credentials."""
+
+    async def call(self, call: Call) -> Answer:
+        """Ask once. Raises `TransientError` or `PermanentError` with the class of the failure, nothing else.
+
+        Cancelling it abandons the attempt.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,51 @@
+"""Kafka records as the fleet sees them, whatever client library carries them."""
+
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Record headers in order; Kafka allows a name twice and a null value."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}"
+
+
+class Received(NamedTuple):
+    """A consumed record. `timestamp_ms` is epoch milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+    @property
+    def position(self) -> str:
+        """`topic:partition:offset`, as people and the ledger write it."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+class Outgoing(NamedTuple):
+    """A record to produce. Without `partition` the key decides; without `timestamp_ms` the producer's clock does."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class Position(NamedTuple):
+    """How far a group has come in a partition: the next `offset` to read, and our own `metadata` beside it."""
+
+    offset: int
+    metadata: str = ""

@@ -1,0 +1,35 @@
+"""The environment, read here alone."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says about this process.
+
+    `home` holds data, logs and pid files of the embedded parts. `environment` is what `${NAME}` in topology.yaml
+    may refer to; it may hold secrets, so it is never printed.
+    """
+
+    home: Path
+    topology: Path
+    ci: bool
+    openai_base_url: str | None
+    openai_api_key: str | None = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read from `environment`, by default the process's own."""
+        env = dict(os.environ) if environment is None else dict(environment)  # noqa: TID251 - the one place
+        return cls(
+            home=Path(env.get("RELAYFLEET_HOME") or ".relayfleet").absolute(),
+            topology=Path(env.get("RELAYFLEET_TOPOLOGY") or "topology.yaml"),
+            ci=env.get("CI", "").lower() in {"1", "true"},
+            openai_base_url=env.get("OPENAI_BASE_URL") or None,
+            openai_api_key=env.get("OPENAI_API_KEY") or None,
+            environment=env,
+        )

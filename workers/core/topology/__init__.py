@@ -1,0 +1,1 @@
+"""topology.yaml: the one file that says everything about a deployment."""

@@ -1,0 +1,184 @@
+"""The typed form of topology.yaml. Field names are the file's own; times are seconds, sizes bytes."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from workers.core.topology.values import Bytes, Seconds
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Security(Strict):
+    """How the fleet proves itself to Kafka; rendered for librdkafka and for aiokafka."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: SecretStr | None = None
+
+
+class Kafka(Strict):
+    """Where Kafka is. `embedded` is the broker of `relayfleet up`."""
+
+    bootstrap: str = "embedded"
+    security: Security = Security()
+
+
+class TopicSettings(Strict):
+    """What differs from the defaults for one topic; None takes the default."""
+
+    name: str | None = None
+    partitions: int | None = Field(default=None, ge=1)
+    replication: int | None = Field(default=None, ge=1)
+    retention: Seconds | None = Field(default=None, gt=0)
+    max_message_bytes: Bytes | None = Field(default=None, gt=0)
+
+
+class TopicDefaults(Strict):
+    """What every topic has unless it says otherwise."""
+
+    partitions: int = Field(default=4, ge=1)
+    replication: int = Field(default=1, ge=1)
+    retention: Seconds = Field(default=7 * 86400, gt=0)
+    max_message_bytes: Bytes = Field(default=1_048_588, gt=0)
+
+
+class Topics(Strict):
+    """The fleet's topics; a target's own topics take `requests`' settings unless the target has `topic`."""
+
+    defaults: TopicDefaults = TopicDefaults()
+    requests: TopicSettings = Field(default=TopicSettings(), alias="model_requests")
+    responses: TopicSettings = Field(default=TopicSettings(), alias="model_responses")
+    chunks: TopicSettings = Field(default=TopicSettings(), alias="model_chunks")
+    dead_letters: TopicSettings = Field(default=TopicSettings(), alias="dlq.model_requests")
+    ledger: TopicSettings = Field(default=TopicSettings(), alias="dead_letter_ledger")
+    logs: TopicSettings = Field(default=TopicSettings(), alias="fleet_logs")
+
+
+class Condition(Strict):
+    """What a route asks of a message; every given field must hold. Empty: holds for all."""
+
+    keywords: tuple[str, ...] = ()
+    pattern: str | None = None
+    source: tuple[str, ...] = ()  # a single name may be written without a list
+    context: dict[str, Any] = Field(default_factory=dict)  # dotted path in payload.context -> wanted value
+    intent: str | None = None
+    min_confidence: float | None = Field(default=None, ge=0, le=1)
+
+
+class Route(Strict):
+    """A rule; the first that holds wins."""
+
+    name: str
+    when: Condition = Condition()
+    to: str
+
+
+class Intent(Strict):
+    """What the classifier learns one intent from."""
+
+    examples: tuple[str, ...]
+
+
+class Instance(Strict):
+    """One address that serves a target. `api_key` is sent as a bearer token."""
+
+    url: str
+    weight: float = Field(default=1, gt=0)
+    concurrency: int | Literal["adaptive"] = 64
+    api_key: SecretStr | None = None
+
+
+class Retry(Strict):
+    """How often and when to try again; the wait doubles from `initial` and is drawn with `jitter`."""
+
+    attempts: int = Field(default=5, ge=1, le=100)
+    initial: Seconds = Field(default=1.0, gt=0)
+    multiplier: float = Field(default=2.0, ge=1)
+    max: Seconds = Field(default=60.0, gt=0)
+    jitter: Literal["full", "none"] = "full"
+    hold_up_to: Seconds = Field(default=8.0, ge=0)
+
+
+class Breaker(Strict):
+    """When to stop calling an instance, and what the target does when none is left."""
+
+    error_rate: float = Field(default=0.5, gt=0, le=1)
+    slow_call: Seconds | None = Field(default=None, gt=0)
+    slow_rate: float = Field(default=0.8, gt=0, le=1)
+    window: Seconds = Field(default=10.0, gt=0)
+    min_calls: int = Field(default=20, ge=1)
+    open_for: Seconds = Field(default=15.0, gt=0)
+    probes: int = Field(default=3, ge=1)
+    when_open: Literal["pause", "fallback", "reject"] = "pause"
+
+
+class Cache(Strict):
+    """How long answers are kept for the same question."""
+
+    ttl: Seconds = Field(gt=0)
+
+
+class TargetBase(Strict):
+    """What every target has, whatever its type."""
+
+    timeout: Seconds = Field(default=30.0, gt=0)
+    expires_after: Seconds | None = Field(default=None, gt=0)
+    ordering: Literal["none", "key"] = "none"
+    balance: Literal["p2c", "least_inflight", "session"] = "p2c"
+    retry: Retry = Retry()
+    breaker: Breaker = Breaker()
+    fallback: tuple[str, ...] = ()
+    cache: Cache | None = None
+    topic: TopicSettings = TopicSettings()
+
+
+class OpenAITarget(TargetBase):
+    """An OpenAI-compatible chat completions API, with one or more instances."""
+
+    type: Literal["openai"]
+    instances: tuple[Instance, ...] = Field(min_length=1)
+    model: str | None = None  # sent when the request names none
+    parameters: dict[str, Any] = Field(default_factory=dict)  # defaults under the request's own
+
+
+class ParameterSource(Strict):
+    """Where a query parameter comes from: a pattern over the text (its first group, or all of it), or a context field."""
+
+    pattern: str | None = None
+    context: str | None = None
+
+
+class SqlTarget(TargetBase):
+    """One query against a database; parameters are always bound."""
+
+    type: Literal["sql"]
+    dsn: SecretStr
+    query: str
+    parameters: dict[str, ParameterSource] = Field(default_factory=dict)
+    answer: str
+    not_found: str | None = None
+    concurrency: int = Field(default=16, ge=1)
+
+
+Target = Annotated[OpenAITarget | SqlTarget, Field(discriminator="type")]
+
+
+class Topology(Strict):
+    """A whole deployment."""
+
+    version: Literal[1]
+    kafka: Kafka = Kafka()
+    topics: Topics = Topics()
+    intents: dict[str, Intent] = Field(default_factory=dict)
+    routes: tuple[Route, ...]
+    targets: dict[str, Target]

@@ -1,0 +1,34 @@
+"""The names of topics and consumer groups that follow from a topology."""
+
+from workers.core.topology.model import Topology
+
+
+class Names:
+    """Topic and group names of one deployment."""
+
+    def __init__(self, topology: Topology) -> None:
+        topics = topology.topics
+        self.requests = topics.requests.name or "model_requests"
+        self.responses = topics.responses.name or "model_responses"
+        self.chunks = topics.chunks.name or "model_chunks"
+        self.dead_letters = topics.dead_letters.name or f"dlq.{self.requests}"
+        self.ledger = topics.ledger.name or "dead_letter_ledger"
+        self.logs = topics.logs.name or "fleet_logs"
+        self._targets = {name: target.topic.name for name, target in topology.targets.items()}
+
+    def target(self, target: str) -> str:
+        """The topic that a target's workers read."""
+        return self._targets[target] or f"{self.requests}.{target}"
+
+    def retry(self, target: str, delay: str) -> str:
+        """The topic where a target's messages wait for `delay`, written as in the topology (`30s`, `5m`)."""
+        return f"{self.target(target)}.retry.{delay}"
+
+    @property
+    def router_group(self) -> str:
+        """The consumer group of the routers."""
+        return "relayfleet.router"
+
+    def worker_group(self, target: str) -> str:
+        """The consumer group of a target's workers."""
+        return f"relayfleet.worker.{target}"
