@@ -3,7 +3,10 @@
 Look a child up once (`metrics.counter(RECEIVED, "router")`) and keep it: a look-up a message is too slow.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -27,6 +30,8 @@ LATENCY_BUCKETS = (
     300.0,
     600.0,
 )
+
+_Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +82,19 @@ class Metrics:
 
     def counter(self, definition: Definition, *labels: str) -> Counter:
         """A counter's child for these label values, in the definition's order."""
-        family = self._families.get(definition.name)
-        if family is None:
-            family = Counter(definition.name, definition.help, definition.labels, registry=self.registry)
-            self._families[definition.name] = family
-        assert isinstance(family, Counter)  # noqa: S101 - one name, one kind
-        return family.labels(*labels) if definition.labels else family
+        return self._child(Counter, definition, labels)
 
     def gauge(self, definition: Definition, *labels: str) -> Gauge:
         """A gauge's child for these label values."""
-        family = self._families.get(definition.name)
-        if family is None:
-            family = Gauge(definition.name, definition.help, definition.labels, registry=self.registry)
-            self._families[definition.name] = family
-        assert isinstance(family, Gauge)  # noqa: S101 - one name, one kind
-        return family.labels(*labels) if definition.labels else family
+        return self._child(Gauge, definition, labels)
 
     def histogram(self, definition: Definition, *labels: str) -> Histogram:
         """A histogram's child for these label values, in seconds."""
+        return self._child(partial(Histogram, buckets=LATENCY_BUCKETS), definition, labels)
+
+    def _child(self, make: Callable[..., _Kind], definition: Definition, labels: tuple[str, ...]) -> _Kind:
         family = self._families.get(definition.name)
         if family is None:
-            family = Histogram(
-                definition.name,
-                definition.help,
-                definition.labels,
-                registry=self.registry,
-                buckets=LATENCY_BUCKETS,
-            )
+            family = make(definition.name, definition.help, definition.labels, registry=self.registry)
             self._families[definition.name] = family
-        assert isinstance(family, Histogram)  # noqa: S101 - one name, one kind
-        return family.labels(*labels) if definition.labels else family
+        return cast("_Kind", family.labels(*labels) if definition.labels else family)
