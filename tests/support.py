@@ -1,0 +1,106 @@
+"""What many tests need: waiting for a condition, and a plain Kafka client that shares no code with ours."""
+
+import asyncio
+import inspect
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from workers.core.deadlines import Deadline
+
+T = TypeVar("T")
+
+
+async def eventually(
+    condition: Callable[[], T | Awaitable[T]],
+    timeout: float = 10.0,  # noqa: ASYNC109 - the condition is polled, never cancelled half-way
+    interval: float = 0.02,
+) -> T:
+    """Call `condition` (plain or async) until what it returns is true, and return that.
+
+    An `AssertionError` from the condition counts as "not yet". Raises `AssertionError` after `timeout` seconds, with
+    the last value or failed assertion.
+    """
+    deadline = Deadline.after(timeout)
+    while True:
+        last: object
+        try:
+            value = condition()
+            result: T = await value if inspect.isawaitable(value) else value
+            if result:
+                return result
+            last = result
+        except AssertionError as error:
+            last = error
+        if deadline.expired:
+            name = getattr(condition, "__qualname__", repr(condition))
+            raise AssertionError(f"{name} did not come true within {timeout} s; last: {last!r}")
+        await asyncio.sleep(interval)
+
+
+def unique(name: str) -> str:
+    """A name for a topic, group or id that no other test has."""
+    return f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+def create_topic(
+    bootstrap: str, topic: str, partitions: int = 1, config: Mapping[str, str] | None = None
+) -> str:
+    """Create a topic with one replica, wait for it, and return its name."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    wanted = NewTopic(topic, partitions, 1, config=dict(config or {}))
+    admin.create_topics([wanted], operation_timeout=10)[topic].result(timeout=15)
+    return topic
+
+
+def produce(
+    bootstrap: str,
+    topic: str,
+    values: Iterable[bytes | None],
+    *,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes]] = (),
+    partition: int = -1,
+) -> None:
+    """Write records and wait until every one is acknowledged; raises `AssertionError` if one is not."""
+    failures: list[str] = []
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.max.bytes": 67_108_864})
+    for value in values:
+        producer.produce(
+            topic,
+            value,
+            key,
+            partition,
+            on_delivery=lambda error, _: failures.append(str(error)) if error else None,
+            headers=list(headers),
+        )
+        producer.poll(0)
+    assert producer.flush(30) == 0, f"records for {topic} were not delivered"
+    assert not failures, failures
+
+
+def consume(bootstrap: str, topic: str, count: int, timeout: float = 20.0) -> list[Message]:
+    """Read `count` records from the beginning of all partitions of `topic`, in no group.
+
+    Raises `AssertionError` when they have not come within `timeout` seconds.
+    """
+    found: list[Message] = []
+    deadline = Deadline.after(timeout)
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": unique("test"), "enable.auto.commit": False}
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        while len(found) < count and not deadline.expired:
+            found.extend(consumer.consume(count - len(found), timeout=min(0.5, deadline.remaining())))
+    finally:
+        consumer.close()
+    errors = [str(message.error()) for message in found if message.error() is not None]
+    assert not errors, errors
+    assert len(found) >= count, f"{len(found)} of {count} records came from {topic} within {timeout} s"
+    return found
