@@ -4,6 +4,7 @@ RelayError
 ├── MessageError          about one message; carries its class, stage and reason
 │   ├── TransientError    worth another attempt, not before `retry_after`
 │   └── PermanentError    no attempt will mend it: dead letter
+│       └── RefusedError  our own policy declines it: the caller learns, no dead letter
 ├── FatalError            about the process: stop hard, acknowledge nothing more
 ├── UsageError            what the user gave is wrong: exit code 2
 └── UnreachableError      a broker or backend can't be reached: exit code 4
@@ -46,6 +47,10 @@ class TransientError(MessageError):
 
 class PermanentError(MessageError):
     """Further attempts are pointless."""
+
+
+class RefusedError(PermanentError):
+    """Declined by a policy of ours (a breaker that rejects, a limit): an error response and no dead letter."""
 
 
 class FatalError(RelayError):
