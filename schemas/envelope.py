@@ -1,14 +1,20 @@
-"""The request envelope, as producers write it. Unknown fields are kept, never dropped."""
+"""The request envelope, as producers write it. Unknown fields are kept, never dropped.
+
+Types are strict, as in the published JSON Schema: a number in quotes is a mistake of the producer, and said to be one.
+"""
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_OPEN = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
+LAST_SECOND = 253_402_300_799  # of the year 9999: what is later was written in milliseconds
+
 
 class Message(BaseModel):
     """One turn of a chat."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = _OPEN
 
     role: str
     content: str | list[Any] | None = None
@@ -17,7 +23,7 @@ class Message(BaseModel):
 class Payload(BaseModel):
     """What is asked: `text`, or `messages` in chat form, or both (then `messages` is the history)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = _OPEN
 
     text: str | None = None
     messages: list[Message] | None = None
@@ -32,9 +38,9 @@ class Payload(BaseModel):
 class Request(BaseModel):
     """A request envelope. `timestamp` is epoch seconds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = _OPEN
 
     message_id: str = Field(min_length=1, max_length=256)
     source: str = Field(min_length=1, max_length=128)
     payload: Payload
-    timestamp: float
+    timestamp: float = Field(ge=0, le=LAST_SECOND, allow_inf_nan=False)

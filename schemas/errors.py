@@ -1,4 +1,6 @@
-"""The closed set of failure classes. They cross the wire: `payload.error.code`, `relay.error.class`, `fleet_logs`."""
+"""The closed set of failure classes, which cross the wire (`payload.error.code`, `relay.error.class`, `fleet_logs`),
+and the one error that reading a value raises.
+"""
 
 from enum import StrEnum
 
@@ -29,3 +31,21 @@ class Stage(StrEnum):
     ROUTE = "route"
     CALL = "call"
     PUBLISH = "publish"
+
+
+class DecodeError(Exception):
+    """A value is not what it should be. The only error that the codecs raise.
+
+    Its text is one line for people, safe to publish: it names format, field and byte, never what stands there.
+    """
+
+    def __init__(
+        self, reason: str, *, wire: str | None = None, path: str | None = None, position: int | None = None
+    ) -> None:
+        """`wire` names the format, `path` the field (`payload.messages.0.role`), `position` the byte, counted from 0."""
+        text = ": ".join(part for part in (wire, path, reason) if part)
+        super().__init__(text if position is None else f"{text} (at byte {position})")
+        self.reason = reason
+        self.wire = wire
+        self.path = path
+        self.position = position

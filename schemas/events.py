@@ -21,7 +21,7 @@ class Step(StrEnum):
 class LogEvent(BaseModel):
     """A step of one message. `timestamp` is epoch seconds, `*_ms` are milliseconds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     event: Step
     message_id: str | None

@@ -1,4 +1,12 @@
-"""Names of the record headers. All values are UTF-8 text; a name is overwritten, never repeated."""
+"""Names of the record headers, and how they are read and written.
+
+All values we write are UTF-8 text on one line; a name is overwritten, never repeated.
+"""
+
+from collections.abc import Iterable, Mapping
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Record headers in order; Kafka allows a name twice and a null value."""
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -37,3 +45,44 @@ REPLAY_BY = "relay.replay.by"
 REPLY_PARTITION = "relay.reply-partition"
 RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`
 ROUTED_AT = "relay.routed-at"  # epoch milliseconds
+
+
+def get(headers: Headers, name: str) -> str | None:
+    """The last value of this name, or None. Bytes that are not UTF-8 become U+FFFD; never raises."""
+    for key, value in reversed(headers):
+        if key == name:
+            return None if value is None else value.decode("utf-8", "replace")
+    return None
+
+
+def get_int(headers: Headers, name: str) -> int | None:
+    """The last value of this name as a whole number of at most 19 digits, or None where it isn't one."""
+    text = get(headers, name)
+    if text is None or not text.isascii() or len(text) > _INT_DIGITS:
+        return None
+    digits = text.removeprefix("-")
+    return int(text) if digits.isdigit() else None
+
+
+def with_headers(headers: Headers, updates: Mapping[str, str]) -> Headers:
+    """The headers with these names set to these values: earlier ones of the same name go, all others stay as they are."""
+    kept = tuple(header for header in headers if header[0] not in updates)
+    return kept + tuple((name, to_bytes(value)) for name, value in updates.items())
+
+
+def without_headers(headers: Headers, names: Iterable[str]) -> Headers:
+    """The headers less these names."""
+    dropped = frozenset(names)
+    return tuple(header for header in headers if header[0] not in dropped)
+
+
+def to_bytes(text: str) -> bytes:
+    """The text as a header value: UTF-8 on one line; a control character becomes a space, a lone surrogate `?`."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else _BLANKS.get(char, char) for char in text)
+    return text.encode("utf-8", "replace")
+
+
+_INT_DIGITS = 20  # the sign and the 19 digits of a 64-bit number
+# What ends a line or steers a terminal: C0, DEL, C1, and Unicode's two separators.
+_BLANKS = dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)), " ")

@@ -1,6 +1,6 @@
 """The response envelope: one for every accepted request, an answer or an error."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,7 +10,7 @@ from schemas.errors import ErrorClass
 class Usage(BaseModel):
     """Tokens of the answer."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
@@ -20,7 +20,7 @@ class Usage(BaseModel):
 class ErrorInfo(BaseModel):
     """Why there is no answer. `reason` never holds a prompt or a secret."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     code: ErrorClass
     reason: str
@@ -30,7 +30,7 @@ class ErrorInfo(BaseModel):
 class ResponsePayload(BaseModel):
     """The answer, or the error."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     text: str | None = None
     model: str | None = None
@@ -42,7 +42,7 @@ class ResponsePayload(BaseModel):
 class RouteTaken(BaseModel):
     """Which way the request went."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     target: str | None = None
     rule: str | None = None
@@ -53,7 +53,7 @@ class RouteTaken(BaseModel):
 class Timing(BaseModel):
     """Milliseconds: `queued` before the router, `routed` from router to worker, `model` in the calls, `total` end to end."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     queued: float | None = None
     routed: float | None = None
@@ -64,7 +64,7 @@ class Timing(BaseModel):
 class Response(BaseModel):
     """A response envelope. `source` is the target; `timestamp` is epoch seconds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     message_id: str
     source: str
@@ -77,3 +77,59 @@ class Response(BaseModel):
     def model_dump_wire(self) -> dict[str, Any]:
         """The fields as they go on the wire: JSON types, nulls left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+class UsageFields(TypedDict):
+    """`Usage` as a literal."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ErrorFields(TypedDict):
+    """`ErrorInfo` as a literal."""
+
+    code: ErrorClass
+    reason: str
+    retryable: bool
+
+
+class PayloadFields(TypedDict, total=False):
+    """`ResponsePayload` as a literal."""
+
+    text: str | None
+    model: str | None
+    finish_reason: str | None
+    usage: UsageFields | None
+    error: ErrorFields | None
+
+
+class RouteFields(TypedDict, total=False):
+    """`RouteTaken` as a literal."""
+
+    target: str | None
+    rule: str | None
+    instance: str | None
+    attempts: int
+
+
+class TimingFields(TypedDict, total=False):
+    """`Timing` as a literal: milliseconds."""
+
+    queued: float | None
+    routed: float | None
+    model: float | None
+    total: float | None
+
+
+class ResponseFields(TypedDict):
+    """`Response` as a literal, for the hot path: checked by the type checker, written without building models."""
+
+    message_id: str
+    source: str
+    payload: PayloadFields
+    status: Literal["ok", "error"]
+    route: RouteFields
+    timing: TimingFields
+    timestamp: float

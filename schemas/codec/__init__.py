@@ -1,0 +1,17 @@
+"""Record values to typed envelopes and back.
+
+Readers raise `DecodeError` and nothing else, whatever the bytes and headers; writers take valid fields and never fail.
+"""
+
+from schemas.codec.reader import DecodedRequest, decode_event, decode_request, decode_response
+from schemas.codec.writer import Encoded, encode_request, encode_response
+
+__all__ = [
+    "DecodedRequest",
+    "Encoded",
+    "decode_event",
+    "decode_request",
+    "decode_response",
+    "encode_request",
+    "encode_response",
+]
