@@ -14,6 +14,8 @@ class Names:
         self.dead_letters = topics.dead_letters.name or f"dlq.{self.requests}"
         self.ledger = topics.ledger.name or "dead_letter_ledger"
         self.logs = topics.logs.name or "fleet_logs"
+        # Two deployments on one cluster differ in their requests topic, and must not share groups.
+        self._deployment = "relayfleet" if self.requests == "model_requests" else f"relayfleet.{self.requests}"
         self._targets = {name: target.topic.name for name, target in topology.targets.items()}
 
     def target(self, target: str) -> str:
@@ -27,8 +29,8 @@ class Names:
     @property
     def router_group(self) -> str:
         """The consumer group of the routers."""
-        return "relayfleet.router"
+        return f"{self._deployment}.router"
 
     def worker_group(self, target: str) -> str:
         """The consumer group of a target's workers."""
-        return f"relayfleet.worker.{target}"
+        return f"{self._deployment}.worker.{target}"
