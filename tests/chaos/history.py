@@ -85,7 +85,7 @@ class Watcher:
                 self.outcomes.setdefault(response["message_id"], []).append(response["status"])
                 self.answers_in_order.append(response["message_id"])
             else:
-                self.dead_letter_ids[_message_id(message.headers() or ())] += 1
+                self.dead_letter_ids[_message_id(list(message.headers() or ()))] += 1
 
     def has_all(self, ids: Iterable[str]) -> bool:
         """Whether each of these has an outcome by now."""

@@ -1,0 +1,291 @@
+"""A whole fleet as real processes on a real broker, with a stub model that counts what is paid for."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+from confluent_kafka import Producer
+
+from tests.chaos.history import History, Watcher
+from tests.support import eventually, unique
+from workers.core.clock import SystemClock
+from workers.core.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TARGET: dict[str, Any] = {
+    "type": "openai",
+    "timeout": "5s",
+    "retry": {"attempts": 6, "initial": "100ms", "max": "2s", "hold_up_to": "2s"},
+}
+
+
+@dataclass
+class Process:
+    """One process of the fleet; `log` holds what it wrote."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    environment: Mapping[str, str]
+    health_port: int | None = None
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it (again)."""
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                env=dict(self.environment),
+                start_new_session=True,
+            )
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.popen is not None and self.popen.poll() is None:
+            os.killpg(self.popen.pid, number)
+
+    async def ended(self, patience: float = 30.0) -> int:
+        """Wait for its end and return the exit code."""
+        popen = self.popen
+        assert popen is not None
+        await eventually(lambda: popen.poll() is not None, patience)
+        return popen.returncode
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    def is_ready(self) -> bool:
+        """Whether `/readyz` says so."""
+        return _get(f"http://127.0.0.1:{self.health_port}/readyz") is not None
+
+    def last_lines(self) -> str:
+        """What it wrote last, for failures."""
+        return self.log.read_text(errors="replace")[-3000:]
+
+
+@dataclass
+class Fleet:
+    """Processes of one deployment with topics and groups of its own."""
+
+    bootstrap: str
+    directory: Path
+    topology: Path
+    names: Mapping[str, str]
+    stub_port: int
+    environment: Mapping[str, str]
+    processes: list[Process] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+
+    async def add(self, kind: str, *arguments: str, bootstrap: str | None = None) -> Process:
+        """Start a router or worker and wait until it is ready."""
+        port = free_port()
+        options = (
+            "--topology",
+            str(self.topology),
+            "--kafka",
+            bootstrap or self.bootstrap,
+            "--health-port",
+            str(port),
+        )
+        number = sum(process.name.startswith(kind) for process in self.processes)
+        process = Process(
+            f"{kind}-{number}",
+            (sys.executable, "-m", "workers", kind, *options, *arguments),
+            self.directory / f"{kind}-{number}.log",
+            self.environment,
+            port,
+        )
+        self.processes.append(process)
+        process.start()
+        await self.ready(process)
+        return process
+
+    async def ready(self, process: Process) -> None:
+        """Wait until a process is in service."""
+        try:
+            await eventually(lambda: _alive_and_ready(process), 40.0, interval=0.1)
+        except (AssertionError, RuntimeError) as error:
+            raise AssertionError(f"{process.name} did not get ready:\n{process.last_lines()}") from error
+
+    def send(self, count: int, *, keys: int = 50, prefix: str = "m") -> list[str]:
+        """Produce `count` envelopes with a plain client; returns when the broker has them all."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        ids = [f"{prefix}-{len(self.sent) + number:06d}" for number in range(count)]
+        for number, message_id in enumerate(ids):
+            self._produce(producer, message_id, f"k{number % keys}".encode())
+        assert producer.flush(60) == 0
+        self.sent += ids
+        return ids
+
+    async def send_steadily(self, count: int, rate: float, *, keys: int = 50) -> None:
+        """Produce `count` envelopes at `rate` a second."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        start = time.monotonic()
+        for number in range(count):
+            message_id = f"s-{len(self.sent):06d}"
+            self._produce(producer, message_id, f"k{number % keys}".encode())
+            self.sent.append(message_id)
+            if (ahead := start + number / rate - time.monotonic()) > 0.01:
+                await asyncio.sleep(ahead)
+        assert await asyncio.to_thread(producer.flush, 120) == 0
+
+    def _produce(self, producer: Producer, message_id: str, key: bytes) -> None:
+        envelope = {
+            "message_id": message_id,
+            "source": "chaos",
+            "payload": {"text": "推荐一款笔记本电脑"},
+            "timestamp": SystemClock().wall(),
+        }
+        producer.produce(self.names["requests"], orjson.dumps(envelope), key)
+        producer.poll(0)
+
+    async def history(self, patience: float = 60.0) -> History:
+        """Wait until every id that was sent has an outcome (or patience ends), then read everything back."""
+        watcher = Watcher(self.bootstrap, self.names["responses"], self.names["dead_letters"])
+        try:
+            with suppress(AssertionError):  # the history says what is lost
+                await eventually(lambda: watcher.has_all(self.sent), patience)
+            for _ in range(10):
+                watcher.look(0.1)
+            return History(self.sent, watcher.outcomes, watcher.dead_letter_ids, self.calls()["paid_twice"])
+        finally:
+            watcher.close()
+
+    def calls(self) -> dict[str, Any]:
+        """What the stub model counted."""
+        report = _get(f"http://127.0.0.1:{self.stub_port}/stub/calls")
+        assert report is not None
+        calls: dict[str, Any] = orjson.loads(report)
+        return calls
+
+    def misbehave(self, **faults: object) -> None:
+        """Change how the stub model fails."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.stub_port}/stub/faults", data=orjson.dumps(faults), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=5):
+            pass
+
+    def stop(self) -> None:
+        """Kill what is left; a test ends its fleet whatever happened."""
+        for process in self.processes:
+            process.signal(signal.SIGCONT)
+            process.signal(signal.SIGKILL)
+            if process.popen is not None:
+                process.popen.wait()
+
+
+@asynccontextmanager
+async def running_fleet(
+    bootstrap: str,
+    directory: Path,
+    *,
+    target: Mapping[str, Any] | None = None,
+    targets: Mapping[str, Mapping[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
+    stub: Iterable[str] = (),
+) -> AsyncIterator[Fleet]:
+    """A deployment of its own with a stub model and topics, and no router or worker yet (see `Fleet.add`)."""
+    deployment = unique("chaos")
+    names = {
+        "requests": f"{deployment}.requests",
+        "responses": f"{deployment}.responses",
+        "dead_letters": f"dlq.{deployment}.requests",
+    }
+    stub_port = free_port()
+    url = f"http://127.0.0.1:{stub_port}/v1"
+    llm = {**TARGET, "instances": [{"url": url, "concurrency": 64}], **(target or {})}
+    topology = {
+        "version": 1,
+        "topics": {
+            "defaults": {"partitions": 4},
+            "model_requests": {"name": names["requests"]},
+            "model_responses": {"name": names["responses"]},
+            "model_chunks": {"name": f"{deployment}.chunks"},
+            "dlq.model_requests": {"name": names["dead_letters"]},
+            "dead_letter_ledger": {"name": f"{deployment}.ledger"},
+            "fleet_logs": {"name": f"{deployment}.logs"},
+        },
+        "routes": [{"name": "default", "to": "llm"}],
+        "targets": {"llm": llm, **(targets or {})},
+        **(more or {}),
+    }
+    path = directory / "topology.yaml"
+    path.write_text(yaml.safe_dump(topology, allow_unicode=True))
+    environment = {**Settings.read().environment, "RELAYFLEET_HOME": str(directory / "home")}
+    fleet = Fleet(bootstrap, directory, path, names, stub_port, environment)
+    fleet.processes.append(
+        Process(
+            "stub-0",
+            (sys.executable, "-m", "workers.local.stub_model", "--port", str(stub_port), *stub),
+            directory / "stub-0.log",
+            environment,
+        )
+    )
+    try:
+        fleet.processes[0].start()
+        await asyncio.to_thread(_apply, path, bootstrap, environment)
+        await eventually(lambda: _get(f"http://127.0.0.1:{stub_port}/health") is not None, 20.0)
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def _apply(topology: Path, bootstrap: str, environment: Mapping[str, str]) -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "workers",
+        "topology",
+        "apply",
+        "--topology",
+        str(topology),
+        "--kafka",
+        bootstrap,
+        "--yes",
+    )
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(environment)
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def _alive_and_ready(process: Process) -> bool:
+    if process.popen is not None and process.popen.poll() is not None:
+        raise RuntimeError(f"{process.name} ended with {process.popen.returncode}")
+    return process.is_ready()
+
+
+def _get(url: str) -> bytes | None:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            body: bytes = answer.read()
+            return body
+    except OSError:
+        return None
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
