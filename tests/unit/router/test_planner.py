@@ -1,0 +1,140 @@
+"""Every record has exactly one outcome, and the caller always learns."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import decode_response
+from schemas.errors import ErrorClass
+from tests.unit.router.support import envelope, received, topology
+from workers.core.clock import ManualClock
+from workers.core.records import Outgoing
+from workers.router.outcomes import Outcome
+from workers.router.planner import Planner
+
+
+def plan(value: bytes | None, clock: ManualClock | None = None, **record: object) -> Outcome:
+    planner = Planner(topology(), clock or ManualClock())
+    (outcome,) = planner.plan([received(value, **record)])  # type: ignore[arg-type]
+    return outcome
+
+
+def headers_of(record: Outgoing) -> dict[str, str]:
+    assert len({name for name, _ in record.headers}) == len(record.headers), "a header is repeated"
+    return {name: (value or b"").decode() for name, value in record.headers}
+
+
+def test_a_routed_record_keeps_its_bytes_and_gains_headers() -> None:
+    value = envelope() + b"  "
+    outcome = plan(value, offset=7, headers=(("traceparent", b"00-1"), ("relay.target", b"forged")))
+    (record,) = outcome.outgoing
+    assert (record.topic, record.key, record.value) == ("model_requests.llm", b"k", value)
+    assert headers_of(record) == {
+        "traceparent": "00-1",
+        "relay.message-id": "m1",
+        "relay.source": "web",
+        "relay.target": "llm",
+        "relay.route": "errors",
+        "relay.received-at": "1700000000000",
+        "relay.routed-at": "1700000000000",
+        "relay.origin.topic": "model_requests",
+        "relay.origin.partition": "3",
+        "relay.origin.offset": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("payload", "key"),
+    [
+        ({"session_id": "s", "user_id": "u"}, b"s"),
+        ({"user_id": "u"}, b"u"),
+        ({}, b"m1"),
+    ],
+)
+def test_a_record_without_a_key_gets_session_user_or_message_id(payload: dict[str, str], key: bytes) -> None:
+    (record,) = plan(envelope(**payload), key=None).outgoing
+    assert record.key == key
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "reason"),
+    [
+        (b"not json", ErrorClass.SCHEMA, "not JSON"),
+        (b"\xff\xfe", ErrorClass.SCHEMA, "invalid UTF-8"),
+        (b"", ErrorClass.SCHEMA, "empty"),
+        (None, ErrorClass.SCHEMA, "tombstone"),
+        (b"[1]", ErrorClass.SCHEMA, "array"),
+        (b'{"message_id": "m1", "source": 5}', ErrorClass.SCHEMA, "source"),
+        (envelope(source="stranger", text="hello"), ErrorClass.UNROUTABLE, "no route"),
+    ],
+)
+def test_what_cannot_be_read_or_routed_is_a_dead_letter_and_an_error_response(
+    value: bytes | None, error: ErrorClass, reason: str
+) -> None:
+    outcome = plan(value, key=b"m1", headers=(("traceparent", b"00-1"),))
+    dead, answer = outcome.outgoing
+    assert (dead.topic, dead.value, dead.key) == ("dlq.model_requests", value, b"m1")
+    assert dead.timestamp_ms == 1_700_000_000_000
+    assert headers_of(dead)["relay.error.class"] == error
+    assert reason in headers_of(dead)["__dlq.errors.message"]
+    response = decode_response(answer.value)
+    assert (answer.topic, answer.key, response.message_id) == ("model_responses", b"m1", "m1")
+    assert response.status == "error"
+    assert response.payload.error is not None
+    assert response.payload.error.code is error
+    assert headers_of(answer)["traceparent"] == "00-1"
+
+
+def test_a_message_id_is_found_in_json_of_the_wrong_shape() -> None:
+    outcome = plan(b'{"message_id": "m9", "source": "web", "payload": "text"}', key=b"session")
+    answer = outcome.outgoing[1]
+    assert decode_response(answer.value).message_id == "m9"
+    assert answer.key == b"session"
+
+
+def test_what_nothing_identifies_is_a_dead_letter_alone() -> None:
+    assert [record.topic for record in plan(b"?", key=None).outgoing] == ["dlq.model_requests"]
+
+
+def test_a_message_past_its_targets_limit_is_answered_and_no_dead_letter() -> None:
+    clock = ManualClock()
+    clock.advance(4.9)
+    assert plan(envelope(source="iot", text="x"), clock).error is None
+    clock.advance(0.1)
+    outcome = plan(envelope(source="iot", text="x"), clock)
+    (answer,) = outcome.outgoing
+    assert not outcome.dead_lettered
+    response = decode_response(answer.value)
+    assert response.payload.error is not None
+    assert response.payload.error.code is ErrorClass.EXPIRED
+    assert response.source == "soon"
+
+
+def test_a_message_past_its_own_deadline_is_answered_and_no_dead_letter() -> None:
+    late = (("relay.deadline", b"1699999999000"),)
+    assert plan(envelope(), headers=late).error is ErrorClass.EXPIRED
+    assert plan(envelope(), headers=(("relay.deadline", b"1700000001000"),)).error is None
+    assert plan(envelope(), headers=(("relay.deadline", b"soon"),)).error is None
+
+
+@given(st.binary(max_size=200) | st.none(), st.binary(max_size=10) | st.none())
+def test_whatever_the_bytes_there_is_an_outcome_that_loses_nothing(
+    value: bytes | None, key: bytes | None
+) -> None:
+    outcome = plan(value, key=key)
+    assert outcome.outgoing
+    assert any(record.value == value for record in outcome.outgoing)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    )
+)
+def test_whatever_the_fields_there_is_an_outcome(context: object) -> None:
+    value = orjson.dumps({"message_id": context, "source": context, "payload": context, "timestamp": context})
+    assert plan(value).error is ErrorClass.SCHEMA
+    assert plan(envelope(context=context)).outgoing

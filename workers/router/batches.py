@@ -1,0 +1,119 @@
+"""Publishes what was planned for a batch, and tells logs and metrics. Done means: every record has its outcome in Kafka."""
+
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+
+import structlog
+
+from schemas.errors import ErrorClass, Stage
+from schemas.events import Step
+from workers.core import metrics as m
+from workers.core.clock import Clock
+from workers.core.errors import PermanentError
+from workers.core.events import EventLog
+from workers.core.metrics import Metrics
+from workers.core.ports import Publisher
+from workers.core.records import Outgoing, Received
+from workers.router.outcomes import Outcome
+from workers.router.planner import Planner
+
+PROCESS = "router"
+
+log = structlog.get_logger()
+
+
+class BatchRouter:
+    """Routes batches: `begin` hands a batch to the client, what it returns ends when the batch is delivered."""
+
+    def __init__(
+        self, planner: Planner, publisher: Publisher, events: EventLog, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._planner = planner
+        self._publisher = publisher
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._queued = metrics.histogram(m.STAGE_SECONDS, "", "queued")
+
+    def begin(self, records: Sequence[Received]) -> Awaitable[None]:
+        """Plan a batch and hand all of it to the publisher before returning, so batches keep their order.
+
+        The result raises `FatalError` where delivery failed for good: then nothing may be acknowledged any more.
+        """
+        began = self._clock.monotonic()
+        now_ms = self._clock.wall() * 1000
+        outcomes = self._planner.plan(records)
+        delivery = self._publisher.deliver([record for outcome in outcomes for record in outcome.outgoing])
+        return self._settle(outcomes, delivery, began, now_ms)
+
+    async def _settle(
+        self, outcomes: list[Outcome], delivery: Awaitable[None], began: float, now_ms: float
+    ) -> None:
+        try:
+            await delivery
+        except PermanentError:
+            outcomes = [await self._alone(outcome) for outcome in outcomes]
+        self._tell(outcomes, now_ms)
+        self._count(outcomes, self._clock.monotonic() - began)
+
+    async def _alone(self, outcome: Outcome) -> Outcome:
+        """Publish one record's outcome again, without its neighbours: one of the batch is too large for its topic."""
+        try:
+            await self._publisher.deliver(outcome.outgoing)
+        except PermanentError as error:
+            refused = outcome if outcome.error else self._planner.too_large(outcome, error.reason)
+            return await self._piece_by_piece(refused)
+        return outcome
+
+    async def _piece_by_piece(self, outcome: Outcome) -> Outcome:
+        """The error response matters even where the dead letter is too large as well."""
+        published: list[Outgoing] = []
+        for record in outcome.outgoing:
+            try:
+                await self._publisher.deliver([record])
+            except PermanentError as error:
+                log.warning(
+                    "a record is too large for its topic: raise max_message_bytes of the topic",
+                    topic=record.topic,
+                    position=outcome.record.position,
+                    reason=error.reason,
+                )
+            else:
+                published.append(record)
+        return outcome._replace(outgoing=tuple(published))
+
+    def _tell(self, outcomes: list[Outcome], now_ms: float) -> None:
+        emit = self._events.emit
+        for outcome in outcomes:
+            sender, decision, record = outcome.sender, outcome.decision, outcome.record
+            queued = max(0.0, now_ms - record.timestamp_ms)
+            emit(Step.RECEIVED, sender.message_id, source=sender.source, queued_ms=queued)
+            target = decision.target if decision else None
+            rule = decision.rule if decision else None
+            if outcome.error is None:
+                emit(Step.ROUTED, sender.message_id, source=sender.source, target=target, rule=rule)
+                continue
+            step = Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED
+            emit(
+                step,
+                sender.message_id,
+                source=sender.source,
+                target=target,
+                rule=rule,
+                error_class=outcome.error,
+                position=record.position,
+            )
+
+    def _count(self, outcomes: list[Outcome], seconds: float) -> None:
+        received = Counter(outcome.record.topic for outcome in outcomes)
+        for topic, count in received.items():
+            self._metrics.counter(m.RECEIVED, PROCESS, topic).inc(count)
+        routed = Counter(outcome.decision for outcome in outcomes if outcome.error is None)
+        for decision, count in routed.items():
+            if decision is not None:
+                self._metrics.counter(m.ROUTED, decision.target, decision.rule).inc(count)
+        failed = Counter((outcome.error, outcome.stage) for outcome in outcomes if outcome.dead_lettered)
+        for (error, stage), count in failed.items():
+            labels = (error or ErrorClass.INTERNAL, stage or Stage.ROUTE)
+            self._metrics.counter(m.DEAD_LETTERED, PROCESS, *labels).inc(count)
+        self._metrics.histogram(m.STAGE_SECONDS, "", "publish").observe(seconds)

@@ -1,0 +1,155 @@
+"""What leaves the router for one record: to its target, or as a failure that the caller learns of."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas import headers as h
+from schemas.codec import encode_response
+from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
+from schemas.envelope import Request
+from schemas.errors import ErrorClass, Stage
+from schemas.formats import WireFormat
+from schemas.response import ResponseFields
+from workers.core.records import Headers, Outgoing, Received
+from workers.core.topology.names import Names
+from workers.policies.route import Decision
+
+_MAX_ID = 256
+_ROUTER = "router"  # `source` of a response to a message that has no target
+_CARRIED = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION})
+
+
+class Sender(NamedTuple):
+    """What identifies a message, as far as it is known."""
+
+    message_id: str | None
+    source: str | None = None
+    format: WireFormat = WireFormat.JSON
+    key: bytes | None = None  # what the producer would have been given, where the record has none
+
+
+class Outcome(NamedTuple):
+    """One record's way: what is published for it, and what logs and metrics say. `error` None: it was routed."""
+
+    record: Received
+    outgoing: tuple[Outgoing, ...]
+    sender: Sender
+    decision: Decision | None
+    error: ErrorClass | None = None
+    stage: Stage | None = None
+
+    @property
+    def dead_lettered(self) -> bool:
+        """Whether a dead letter is among what is published."""
+        return self.error is not None and self.error is not ErrorClass.EXPIRED
+
+
+class Outcomes:
+    """Builds outcomes for one deployment. Pure."""
+
+    def __init__(self, names: Names, targets: tuple[str, ...]) -> None:
+        self._names = names
+        self._topics = {target: names.target(target) for target in targets}
+
+    def routed(self, record: Received, sender: Sender, decision: Decision, now_ms: int) -> Outcome:
+        """To the target's topic: the value byte for byte, the producer's headers and ours."""
+        outgoing = Outgoing(
+            self._topics[decision.target],
+            record.key if record.key is not None else sender.key,
+            record.value,
+            _routing_headers(record, sender, decision, now_ms),
+        )
+        return Outcome(record, (outgoing,), sender, decision)
+
+    def failed(
+        self, record: Received, sender: Sender, decision: Decision | None, failure: Failure
+    ) -> Outcome:
+        """An error response where anything identifies the message, and a dead letter unless it merely expired."""
+        outgoing: list[Outgoing] = []
+        key = record.key if record.key is not None else sender.key
+        if failure.error_class is not ErrorClass.EXPIRED:
+            headers = dead_letter_headers(record.headers, failure)
+            outgoing.append(
+                Outgoing(
+                    self._names.dead_letters, key, record.value, headers, timestamp_ms=record.timestamp_ms
+                )
+            )
+        if sender.message_id is not None:
+            encoded = encode_response(_response(record, sender, decision, failure), sender.format)
+            carried = tuple(header for header in record.headers if header[0] in _CARRIED)
+            headers = h.with_headers(carried, {**encoded.headers, h.MESSAGE_ID: sender.message_id})
+            outgoing.append(Outgoing(self._names.responses, key, encoded.value, headers))
+        return Outcome(record, tuple(outgoing), sender, decision, failure.error_class, failure.stage)
+
+
+def _routing_headers(record: Received, sender: Sender, decision: Decision, now_ms: int) -> Headers:
+    added = {
+        h.MESSAGE_ID: sender.message_id or "",
+        h.SOURCE: sender.source or "",
+        h.TARGET: decision.target,
+        h.ROUTE: decision.rule,
+        h.RECEIVED_AT: str(record.timestamp_ms),
+        h.ROUTED_AT: str(now_ms),
+        **origin_fields(record.headers, record.topic, record.partition, record.offset),
+    }
+    return h.with_headers(record.headers, added)
+
+
+def _response(
+    record: Received, sender: Sender, decision: Decision | None, failure: Failure
+) -> ResponseFields:
+    queued = max(0.0, float(failure.failed_at_ms - record.timestamp_ms))
+    return {
+        "message_id": sender.message_id or "",
+        "source": decision.target if decision else _ROUTER,
+        "payload": {
+            "error": {"code": failure.error_class, "reason": failure.reason, "retryable": False},
+        },
+        "status": "error",
+        "route": {
+            "target": decision.target if decision else None,
+            "rule": decision.rule if decision else None,
+            "attempts": 0,
+        },
+        "timing": {"queued": queued, "total": queued},
+        "timestamp": failure.failed_at_ms / 1000,
+    }
+
+
+def sender_of(request: Request, wire: WireFormat) -> Sender:
+    """What identifies a message that could be read; its key follows session, user, message."""
+    payload = request.payload
+    key = payload.session_id or payload.user_id or request.message_id
+    return Sender(request.message_id, request.source, wire, key.encode("utf-8", "replace"))
+
+
+def guessed_sender(record: Received, wire: str | None) -> Sender:
+    """What identifies a message that is no envelope: a `message_id` in whatever JSON it is, a header, or its key."""
+    fields = _object(record.value)
+    wire_format = next((each for each in WireFormat if each.value == wire), WireFormat.JSON)
+    key = record.key.decode("utf-8", "replace") if record.key is not None else None
+    candidates = (
+        fields.get("message_id"),
+        h.get(record.headers, h.MESSAGE_ID),
+        h.get(record.headers, "ce_id"),
+        key,
+    )
+    message_id = next((each for each in candidates if isinstance(each, str) and each), None)
+    if message_id is None:
+        return Sender(None, format=wire_format)
+    source = fields.get("source")
+    return Sender(
+        message_id[:_MAX_ID],
+        source[:_MAX_ID] if isinstance(source, str) and source else None,
+        wire_format,
+        message_id[:_MAX_ID].encode("utf-8", "replace"),
+    )
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}

@@ -1,0 +1,74 @@
+"""Overlaps batches without acknowledging early: the next is read and published while the last is being delivered.
+
+Batches are acknowledged in the order they came and only when delivered; after one failure none ever is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from workers.core.records import Received
+
+BATCHES_IN_FLIGHT = 64
+RECORDS_IN_FLIGHT = 4_000
+
+
+class _Batch(NamedTuple):
+    delivered: Awaitable[None]
+    acknowledge: Callable[[], object]
+    size: int
+
+
+class Pipeline:
+    """Holds the batches in flight. `failed` is called once, at the first error, and must stop the process."""
+
+    def __init__(
+        self,
+        begin: Callable[[Sequence[Received]], Awaitable[None]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._begin = begin
+        self._failed = failed
+        self._batches: asyncio.Queue[_Batch] = asyncio.Queue(BATCHES_IN_FLIGHT)
+        self._room = asyncio.Condition()
+        self._records = 0
+        self._broken = False
+
+    @property
+    def in_flight(self) -> int:
+        """Records published and not yet acknowledged."""
+        return self._records
+
+    async def submit(self, records: Sequence[Received], acknowledge: Callable[[], object]) -> None:
+        """Publish a batch; waits while too much is in flight, not for this batch. After a failure it waits for ever."""
+        async with self._room:
+            await self._room.wait_for(lambda: not self._broken and self._has_room(len(records)))
+        self._records += len(records)
+        try:
+            delivered = self._begin(records)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, this batch is not delivered
+            self._fail(error)
+            return
+        await self._batches.put(_Batch(asyncio.ensure_future(delivered), acknowledge, len(records)))
+
+    def _has_room(self, count: int) -> bool:
+        return self._records == 0 or self._records + count <= RECORDS_IN_FLIGHT
+
+    async def run(self) -> None:
+        """Acknowledge batches as they are delivered, in order, until cancelled or until one fails."""
+        while True:
+            batch = await self._batches.get()
+            try:
+                await batch.delivered
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, this batch is not delivered
+                self._fail(error)
+                return
+            batch.acknowledge()
+            async with self._room:
+                self._records -= batch.size
+                self._room.notify_all()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._broken:
+            self._broken = True
+            self._failed(error)

@@ -1,0 +1,163 @@
+"""The router as a process: start, watch, drain, and the exit code that says why it ended."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+
+from workers.core import metrics as m
+from workers.core.clock import Clock
+from workers.core.deadlines import Deadline
+from workers.core.errors import FatalError, UnreachableError
+from workers.core.events import EventLog
+from workers.core.exit_codes import ExitCode
+from workers.core.health import Fact
+from workers.core.metrics import Metrics
+from workers.core.ports import Publisher
+from workers.core.records import TopicPartition
+from workers.core.topology.model import Topology
+from workers.router.app import GroupSettings, RouterApp, build_app
+from workers.router.batches import BatchRouter
+from workers.router.pipeline import Pipeline
+from workers.router.planner import Planner
+from workers.router.progress import Progress, Standing
+from workers.router.standings import look
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RouterDeps:
+    """What the router is made of."""
+
+    topology: Topology
+    publisher: Publisher
+    events: EventLog
+    metrics: Metrics
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class RouterLimits:
+    """Seconds."""
+
+    drain: float = 25.0
+    stuck_after: float = 60.0
+    look_every: float = 5.0
+
+
+def stop_hard(error: BaseException) -> NoReturn:
+    """End the process at once: no handler, no flush, no commit may run any more."""
+    log.critical("the router stops before it acknowledges anything more", error=str(error), exc_info=error)
+    os._exit(ExitCode.FATAL)
+
+
+class RouterService:
+    """One router. `run` is its whole life; `alive` and `ready` may be asked from another thread."""
+
+    def __init__(
+        self,
+        deps: RouterDeps,
+        group: GroupSettings,
+        limits: RouterLimits | None = None,
+        failed: Callable[[BaseException], None] = stop_hard,
+    ) -> None:
+        self._deps = deps
+        self._group = group
+        self._limits = limits or RouterLimits()
+        planner = Planner(deps.topology, deps.clock)
+        batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
+        self._pipeline = Pipeline(batches.begin, failed)
+        self._failed = failed
+        self._app: RouterApp | None = None
+        self._progress = Progress(self._limits.stuck_after)
+        self._looked_at = deps.clock.monotonic()
+        self._stopping = False
+
+    def alive(self) -> Fact:
+        """Whether somebody still looks at progress; a router without progress ends itself."""
+        age = self._deps.clock.monotonic() - self._looked_at
+        return Fact("progress", age < self._limits.stuck_after, f"looked at {age:.0f} s ago")
+
+    def ready(self) -> Fact:
+        """Whether it is a member of its group and takes messages."""
+        app = self._app
+        if self._stopping or app is None or app._consumer is None:  # noqa: SLF001 - `consumer` would create one
+            return Fact("group", ok=False, why="stopping" if self._stopping else "starting")
+        if app.rebalancing or not app.slices.flow_active:
+            return Fact("group", ok=False, why="the group is rebalancing")
+        return Fact("group", ok=True, why=f"{len(app.slices.ledgers)} partitions with traffic")
+
+    async def run(self, stop: asyncio.Event) -> ExitCode:
+        """Route until `stop` is set, then drain. Raises `UnreachableError` where Kafka can't be joined."""
+        app = self._app = build_app(
+            self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
+        )
+        settling = asyncio.create_task(self._pipeline.run(), name="settle")
+        looking = asyncio.create_task(self._look(app), name="watchdog")
+        try:
+            return await self._run(app, stop, looking)
+        finally:
+            for task in (settling, looking):
+                task.cancel()
+            await asyncio.gather(settling, looking, return_exceptions=True)
+
+    async def _run(self, app: RouterApp, stop: asyncio.Event, looking: "asyncio.Task[ExitCode]") -> ExitCode:
+        starting = asyncio.create_task(app.start(), name="start")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        crashing = asyncio.create_task(app.wait_until_stopped(), name="crash")
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and (error := starting.exception()) is not None:
+                raise UnreachableError(
+                    f"Kafka can't be joined at {self._group.bootstrap}: {error}"
+                ) from error
+            log.info("router started", topic=self._group.topic, group=self._group.group)
+            done, _ = await asyncio.wait({stopping, looking, crashing}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done:
+                return await self._drain(app)
+            if looking in done:
+                return looking.result()
+            raise FatalError(f"Faust stopped by itself: {app.crash_reason!r}")
+        finally:
+            for task in (starting, stopping, crashing):
+                task.cancel()
+
+    async def _drain(self, app: RouterApp) -> ExitCode:
+        """Faust's `stop` is: 1. stop the intake, 2. wait for what is in flight, 3. commit, 4. leave the group."""
+        self._stopping = True
+        deadline = Deadline.after(self._limits.drain, self._deps.clock)
+        log.info("router drains", in_flight=self._pipeline.in_flight)
+        try:
+            await asyncio.wait_for(app.stop(), deadline.remaining())
+        except TimeoutError:
+            log.warning(
+                "the drain took too long; what was in flight is routed again", seconds=self._limits.drain
+            )
+            return ExitCode.ABORTED
+        return ExitCode.DONE
+
+    async def _look(self, app: RouterApp) -> ExitCode:
+        while True:
+            await asyncio.sleep(self._limits.look_every)
+            standings = await look(app, self._limits.look_every)
+            now = self._deps.clock.monotonic()
+            self._looked_at = now
+            self._show_lag(standings)
+            stuck = self._progress.update(standings, now) if standings is not None else []
+            if stuck:
+                log.critical(
+                    "no offset moves although there is lag: restart",
+                    partitions=[str(partition) for partition in stuck],
+                    seconds=self._limits.stuck_after,
+                )
+                return ExitCode.STUCK
+
+    def _show_lag(self, standings: Mapping[TopicPartition, Standing] | None) -> None:
+        for partition, standing in (standings or {}).items():
+            labels = (self._group.group, partition.topic, str(partition.partition))
+            self._deps.metrics.gauge(m.LAG, *labels).set(standing.lag)
+        self._deps.metrics.gauge(m.IN_FLIGHT, "router", self._group.topic).set(self._pipeline.in_flight)
