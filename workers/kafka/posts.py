@@ -1,0 +1,64 @@
+"""Records that may be dropped, over a producer of their own: they can't fill the queue of those that may not."""
+
+import asyncio
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from workers.core.deadlines import Deadline
+from workers.core.metrics import DELIVERY_FAILURES, EVENTS_DROPPED, Metrics
+from workers.core.records import Outgoing
+from workers.kafka.logs import client_logger
+
+_CONFIG: Mapping[str, object] = {
+    "acks": "1",
+    "linger.ms": 50,
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": 50_000,
+    "queue.buffering.max.kbytes": 64 * 1024,
+    "message.timeout.ms": 30_000,
+    "partitioner": "murmur2_random",
+    # A report for each of several events a message would cost more than the events.
+    "delivery.report.only.error": True,
+}
+
+
+class PostBox:
+    """Sends without waiting. What finds no room or no broker is counted and gone."""
+
+    def __init__(self, config: Mapping[str, object], metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._dropped = metrics.counter(EVENTS_DROPPED)
+        self._producer = Producer(
+            {**config, **_CONFIG, "on_delivery": self._on_delivery}, logger=client_logger()
+        )
+
+    def put(self, record: Outgoing) -> None:
+        """Queue one record. Never blocks, never raises."""
+        topic, key, value, headers, partition, timestamp = record
+        try:
+            self._producer.produce(
+                topic,
+                value,
+                key,
+                -1 if partition is None else partition,
+                timestamp=timestamp or 0,
+                headers=list(headers) if headers else None,
+            )
+        except (BufferError, KafkaException, TypeError, ValueError):
+            self._dropped.inc()
+
+    def poll(self) -> None:
+        """Serve reports and log lines."""
+        self._producer.poll(0)
+
+    async def close(self, deadline: Deadline) -> None:
+        """Flush until the deadline; what is left then counts as dropped."""
+        await asyncio.to_thread(self._producer.flush, deadline.remaining())
+        self._dropped.inc(len(self._producer))
+        self._producer.purge(blocking=False)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._dropped.inc()
+            self._metrics.counter(DELIVERY_FAILURES, message.topic() or "?").inc()

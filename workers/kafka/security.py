@@ -1,0 +1,79 @@
+"""One model of security, rendered for the two client dialects of Kafka: librdkafka and aiokafka."""
+
+import ssl
+
+from pydantic import SecretStr
+
+from workers.core.errors import UsageError
+from workers.core.topology.model import Kafka, Security
+
+Config = dict[str, object]
+"""librdkafka's configuration. May hold passwords: never print it."""
+
+
+def client_config(kafka: Kafka, client_id: str = "relayfleet") -> Config:
+    """What every librdkafka client needs to reach this Kafka.
+
+    Raises `UsageError` while `bootstrap` still says `embedded`: whoever starts the broker replaces it by an address.
+    """
+    if kafka.bootstrap == "embedded":
+        raise UsageError(
+            "kafka.bootstrap is 'embedded' but no broker was started here: run `relayfleet broker start`, or set "
+            "KAFKA_BOOTSTRAP=HOST:PORT"
+        )
+    config: Config = {
+        "bootstrap.servers": kafka.bootstrap,
+        "client.id": client_id,
+        "security.protocol": kafka.security.protocol,
+        "socket.keepalive.enable": True,
+        # A broker that comes back is found within two seconds, not ten.
+        "reconnect.backoff.max.ms": 2000,
+    }
+    return config | _credentials(kafka.security)
+
+
+def _credentials(security: Security) -> Config:
+    """The keys that are set; librdkafka refuses empty ones."""
+    known = {
+        "sasl.mechanism": security.mechanism,
+        "sasl.username": security.username,
+        "sasl.password": _plain(security.password),
+        "ssl.ca.location": security.ca_file,
+        "ssl.certificate.location": security.certificate_file,
+        "ssl.key.location": security.key_file,
+        "ssl.key.password": _plain(security.key_password),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def aiokafka_config(kafka: Kafka, client_id: str = "relayfleet") -> Config:
+    """The same for aiokafka's clients, as keyword arguments. Raises `UsageError` for files that can't be read."""
+    security = kafka.security
+    known = {
+        "bootstrap_servers": kafka.bootstrap,
+        "client_id": client_id,
+        "security_protocol": security.protocol,
+        "sasl_mechanism": security.mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": _plain(security.password),
+        "ssl_context": ssl_context(security),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def ssl_context(security: Security) -> ssl.SSLContext | None:
+    """TLS for clients that take Python's context; None where the protocol has no TLS."""
+    if security.protocol not in {"SSL", "SASL_SSL"}:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=security.ca_file)
+        if security.certificate_file is not None:
+            password = _plain(security.key_password)
+            context.load_cert_chain(security.certificate_file, security.key_file, password)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"kafka.security: a certificate or key file can't be read: {error}") from error
+    return context
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
