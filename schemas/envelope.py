@@ -7,7 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_OPEN = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
+_OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+MAX_ID_CHARS = 256
+MAX_MESSAGES = 10_000
+MAX_COUNT = 2**63 - 1  # the largest whole number that every format holds
 LAST_SECOND = 253_402_300_799  # of the year 9999: what is later was written in milliseconds
 
 
@@ -26,7 +29,7 @@ class Payload(BaseModel):
     model_config = _OPEN
 
     text: str | None = None
-    messages: list[Message] | None = None
+    messages: list[Message] | None = Field(default=None, max_length=MAX_MESSAGES)
     context: dict[str, Any] = Field(default_factory=dict)
     model: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -40,7 +43,7 @@ class Request(BaseModel):
 
     model_config = _OPEN
 
-    message_id: str = Field(min_length=1, max_length=256)
-    source: str = Field(min_length=1, max_length=128)
+    message_id: str = Field(min_length=1, max_length=MAX_ID_CHARS)
+    source: str = Field(min_length=1, max_length=256)
     payload: Payload
-    timestamp: float = Field(ge=0, le=LAST_SECOND, allow_inf_nan=False)
+    timestamp: float = Field(ge=0, le=LAST_SECOND)

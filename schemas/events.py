@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.envelope import LAST_SECOND, MAX_COUNT
 from schemas.errors import ErrorClass
 
 
@@ -21,24 +22,24 @@ class Step(StrEnum):
 class LogEvent(BaseModel):
     """A step of one message. `timestamp` is epoch seconds, `*_ms` are milliseconds."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     event: Step
     message_id: str | None
-    timestamp: float
+    timestamp: float = Field(ge=0, le=LAST_SECOND)
     process: str  # router, worker, gateway
     source: str | None = None
     target: str | None = None
     rule: str | None = None
     instance: str | None = None
     model: str | None = None
-    attempt: int | None = Field(default=None, ge=0)
+    attempt: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     duration_ms: float | None = None
     queued_ms: float | None = None
     total_ms: float | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    completion_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    total_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     error_class: ErrorClass | None = None
     position: str | None = None  # topic:partition:offset
 

@@ -4,23 +4,24 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.envelope import LAST_SECOND, MAX_COUNT
 from schemas.errors import ErrorClass
 
 
 class Usage(BaseModel):
     """Tokens of the answer."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
-    total_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, le=MAX_COUNT)
+    completion_tokens: int = Field(ge=0, le=MAX_COUNT)
+    total_tokens: int = Field(ge=0, le=MAX_COUNT)
 
 
 class ErrorInfo(BaseModel):
     """Why there is no answer. `reason` never holds a prompt or a secret."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     code: ErrorClass
     reason: str
@@ -30,7 +31,7 @@ class ErrorInfo(BaseModel):
 class ResponsePayload(BaseModel):
     """The answer, or the error."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     text: str | None = None
     model: str | None = None
@@ -42,18 +43,18 @@ class ResponsePayload(BaseModel):
 class RouteTaken(BaseModel):
     """Which way the request went."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     target: str | None = None
     rule: str | None = None
     instance: str | None = None
-    attempts: int = Field(default=0, ge=0)
+    attempts: int = Field(default=0, ge=0, le=MAX_COUNT)
 
 
 class Timing(BaseModel):
     """Milliseconds: `queued` before the router, `routed` from router to worker, `model` in the calls, `total` end to end."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     queued: float | None = None
     routed: float | None = None
@@ -64,15 +65,15 @@ class Timing(BaseModel):
 class Response(BaseModel):
     """A response envelope. `source` is the target; `timestamp` is epoch seconds."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
-    message_id: str
+    message_id: str = Field(min_length=1)
     source: str
     payload: ResponsePayload
     status: Literal["ok", "error"]
     route: RouteTaken
     timing: Timing
-    timestamp: float
+    timestamp: float = Field(ge=0, le=LAST_SECOND)
 
     def model_dump_wire(self) -> dict[str, Any]:
         """The fields as they go on the wire: JSON types, nulls left out."""

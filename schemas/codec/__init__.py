@@ -4,7 +4,7 @@ Readers raise `DecodeError` and nothing else, whatever the bytes and headers; wr
 """
 
 from schemas.codec.reader import DecodedRequest, decode_event, decode_request, decode_response
-from schemas.codec.writer import Encoded, encode_request, encode_response
+from schemas.codec.writer import Encoded, encode_event, encode_request, encode_response
 
 __all__ = [
     "DecodedRequest",
@@ -12,6 +12,7 @@ __all__ = [
     "decode_event",
     "decode_request",
     "decode_response",
+    "encode_event",
     "encode_request",
     "encode_response",
 ]

