@@ -1,22 +1,59 @@
-"""A real broker for every test that asks for one."""
+"""A real broker for every test that asks for one.
+
+`RELAYFLEET_TEST_KAFKA` chooses the one that tests share: unset, an embedded one; `docker`, a container; `HOST:PORT`,
+one that runs already.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import pytest
 
+from tests import brokers
+from tests.brokers import PrivateBroker
 from workers.core.settings import Settings
 
-
-def _unavailable(settings: Settings, reason: str) -> None:
-    """No broker: a failure where CI runs, a skip on somebody's laptop."""
-    if settings.ci:
-        pytest.fail(reason)
-    pytest.skip(reason)
+B = TypeVar("B")
 
 
 @pytest.fixture(scope="session")
-def kafka() -> str:
-    """Bootstrap address of a real broker, `127.0.0.1:PORT`, shared by the whole session."""
+def kafka() -> Iterator[str]:
+    """Bootstrap address of a real broker, `HOST:PORT`, shared by the whole session."""
     settings = Settings.read()
     choice = settings.environment.get("RELAYFLEET_TEST_KAFKA", "")
-    if ":" not in choice:
-        _unavailable(settings, "no broker: set RELAYFLEET_TEST_KAFKA=HOST:PORT")
-    return choice
+    yield from _provide(_shared(choice), settings)
+
+
+@pytest.fixture
+def restartable_kafka(_private_kafka: PrivateBroker) -> Iterator[PrivateBroker]:
+    """A broker that the test may stop, kill, freeze and cut off; it runs when the test begins."""
+    _private_kafka.mend()
+    yield _private_kafka
+    _private_kafka.thaw()
+
+
+@pytest.fixture(scope="session")
+def _private_kafka() -> Iterator[PrivateBroker]:
+    yield from _provide(brokers.private(), Settings.read())
+
+
+def _shared(choice: str) -> AbstractContextManager[str]:
+    if choice == "docker":
+        return brokers.in_container()
+    return nullcontext(choice) if ":" in choice else brokers.embedded()
+
+
+def _provide(broker: AbstractContextManager[B], settings: Settings) -> Iterator[B]:
+    """No broker is a failure where CI runs, and a reason to skip on somebody's laptop."""
+    try:
+        provided = broker.__enter__()
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is the reason
+        reason = f"no broker to test with: {error}"
+        if settings.ci:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    try:
+        yield provided
+    finally:
+        broker.__exit__(None, None, None)
