@@ -2,15 +2,37 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from workers.core.topology.values import Bytes, Seconds
+from workers.core.topology.values import (
+    Bytes,
+    Count,
+    Number,
+    Seconds,
+    blank_is_none,
+    one_or_many,
+    parse_concurrency,
+    visible,
+)
+
+Text = Annotated[str, AfterValidator(visible)]
+TextList = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+"""Texts; a single one may be written without a list."""
+Partitions = Annotated[Count, Field(ge=1, le=10_000)]
+Replication = Annotated[Count, Field(ge=1, le=99)]
+Concurrency = Annotated[
+    int | Literal["adaptive"],
+    BeforeValidator(parse_concurrency),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "adaptive"}]}),
+]
 
 
 class Strict(BaseModel):
     """Unknown keys are refused and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class Security(Strict):
@@ -37,17 +59,17 @@ class TopicSettings(Strict):
     """What differs from the defaults for one topic; None takes the default."""
 
     name: str | None = None
-    partitions: int | None = Field(default=None, ge=1)
-    replication: int | None = Field(default=None, ge=1)
+    partitions: Partitions | None = None
+    replication: Replication | None = None
     retention: Seconds | None = Field(default=None, gt=0)
     max_message_bytes: Bytes | None = Field(default=None, gt=0)
 
 
 class TopicDefaults(Strict):
-    """What every topic has unless it says otherwise."""
+    """What every topic has unless it says otherwise. Chunks and logs are kept shorter, dead letters longer."""
 
-    partitions: int = Field(default=4, ge=1)
-    replication: int = Field(default=1, ge=1)
+    partitions: Partitions = 4
+    replication: Replication = 1
     retention: Seconds = Field(default=7 * 86400, gt=0)
     max_message_bytes: Bytes = Field(default=1_048_588, gt=0)
 
@@ -67,18 +89,18 @@ class Topics(Strict):
 class Condition(Strict):
     """What a route asks of a message; every given field must hold. Empty: holds for all."""
 
-    keywords: tuple[str, ...] = ()
-    pattern: str | None = None
-    source: tuple[str, ...] = ()  # a single name may be written without a list
+    keywords: TextList = Field(default=(), min_length=1)
+    pattern: Text | None = None
+    source: TextList = Field(default=(), min_length=1)
     context: dict[str, Any] = Field(default_factory=dict)  # dotted path in payload.context -> wanted value
     intent: str | None = None
-    min_confidence: float | None = Field(default=None, ge=0, le=1)
+    min_confidence: Number | None = Field(default=None, ge=0, le=1)
 
 
 class Route(Strict):
     """A rule; the first that holds wins."""
 
-    name: str
+    name: Annotated[Text, Field(max_length=100)]
     when: Condition = Condition()
     to: str
 
@@ -93,17 +115,17 @@ class Instance(Strict):
     """One address that serves a target. `api_key` is sent as a bearer token."""
 
     url: str
-    weight: float = Field(default=1, gt=0)
-    concurrency: int | Literal["adaptive"] = 64
-    api_key: SecretStr | None = None
+    weight: Number = Field(default=1, gt=0, le=1_000_000)
+    concurrency: Concurrency = 64
+    api_key: Annotated[SecretStr | None, BeforeValidator(blank_is_none)] = None
 
 
 class Retry(Strict):
     """How often and when to try again; the wait doubles from `initial` and is drawn with `jitter`."""
 
-    attempts: int = Field(default=5, ge=1, le=100)
+    attempts: Count = Field(default=5, ge=1, le=100)
     initial: Seconds = Field(default=1.0, gt=0)
-    multiplier: float = Field(default=2.0, ge=1)
+    multiplier: Number = Field(default=2.0, ge=1, le=100)
     max: Seconds = Field(default=60.0, gt=0)
     jitter: Literal["full", "none"] = "full"
     hold_up_to: Seconds = Field(default=8.0, ge=0)
@@ -112,13 +134,13 @@ class Retry(Strict):
 class Breaker(Strict):
     """When to stop calling an instance, and what the target does when none is left."""
 
-    error_rate: float = Field(default=0.5, gt=0, le=1)
+    error_rate: Number = Field(default=0.5, gt=0, le=1)
     slow_call: Seconds | None = Field(default=None, gt=0)
-    slow_rate: float = Field(default=0.8, gt=0, le=1)
+    slow_rate: Number = Field(default=0.8, gt=0, le=1)
     window: Seconds = Field(default=10.0, gt=0)
-    min_calls: int = Field(default=20, ge=1)
+    min_calls: Count = Field(default=20, ge=1, le=100_000)
     open_for: Seconds = Field(default=15.0, gt=0)
-    probes: int = Field(default=3, ge=1)
+    probes: Count = Field(default=3, ge=1, le=1000)
     when_open: Literal["pause", "fallback", "reject"] = "pause"
 
 
@@ -137,7 +159,7 @@ class TargetBase(Strict):
     balance: Literal["p2c", "least_inflight", "session"] = "p2c"
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
-    fallback: tuple[str, ...] = ()
+    fallback: TextList = ()
     cache: Cache | None = None
     topic: TopicSettings = TopicSettings()
 
@@ -154,8 +176,8 @@ class OpenAITarget(TargetBase):
 class ParameterSource(Strict):
     """Where a query parameter comes from: a pattern over the text (its first group, or all of it), or a context field."""
 
-    pattern: str | None = None
-    context: str | None = None
+    pattern: Text | None = None
+    context: Text | None = None
 
 
 class SqlTarget(TargetBase):
@@ -163,11 +185,11 @@ class SqlTarget(TargetBase):
 
     type: Literal["sql"]
     dsn: SecretStr
-    query: str
+    query: Text
     parameters: dict[str, ParameterSource] = Field(default_factory=dict)
-    answer: str
+    answer: Text
     not_found: str | None = None
-    concurrency: int = Field(default=16, ge=1)
+    concurrency: Count = Field(default=16, ge=1, le=10_000)
 
 
 Target = Annotated[OpenAITarget | SqlTarget, Field(discriminator="type")]
@@ -180,5 +202,5 @@ class Topology(Strict):
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
     intents: dict[str, Intent] = Field(default_factory=dict)
-    routes: tuple[Route, ...]
-    targets: dict[str, Target]
+    routes: tuple[Route, ...] = Field(min_length=1)
+    targets: dict[str, Target] = Field(min_length=1)

@@ -15,7 +15,9 @@ class Names:
         self.ledger = topics.ledger.name or "dead_letter_ledger"
         self.logs = topics.logs.name or "fleet_logs"
         # Two deployments on one cluster differ in their requests topic, and must not share groups.
-        self._deployment = "relayfleet" if self.requests == "model_requests" else f"relayfleet.{self.requests}"
+        self._deployment = (
+            "relayfleet" if self.requests == "model_requests" else f"relayfleet.{self.requests}"
+        )
         self._targets = {name: target.topic.name for name, target in topology.targets.items()}
 
     def target(self, target: str) -> str:
