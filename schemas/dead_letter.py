@@ -1,150 +1,208 @@
-"""The headers of a dead letter: written when a message fails for good.
+"""Dead letters as their readers see them: the record, and what its headers tell about the failure.
 
-The value, the key and the producer's headers stay as they came; everything of ours is text in headers, 8 kB at most.
+Read are our own headers, those of Kafka's share groups, and those of Kafka Connect, Kafka Streams and Spring.
 """
 
-import hashlib
-import re
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from schemas import headers as h
 from schemas.errors import ErrorClass, Stage
+from schemas.failure import Failure, dead_letter_headers, fingerprint, origin_fields
 from schemas.headers import Headers
 
-MAX_ADDED_BYTES = 8192
-"""All names and values that `dead_letter_headers` adds, together."""
-MAX_MESSAGE_BYTES = 2048
-_MAX_FIELD_BYTES = 256
-_MAX_ID_BYTES = 1024  # 256 characters of the longest kind: an id is never cut
-
-_ERROR_NAMES = frozenset(
-    {
-        *(h.DLQ_TOPIC, h.DLQ_PARTITION, h.DLQ_OFFSET, h.DLQ_GROUP, h.DLQ_DELIVERY_COUNT, h.DLQ_MESSAGE),
-        *(h.ERROR_CLASS, h.ERROR_STAGE, h.ERROR_STATUS, h.LAST_FAILED_AT, h.FINGERPRINT),
-    }
-)
-_ORIGIN_NAMES = (h.ORIGIN_TOPIC, h.ORIGIN_PARTITION, h.ORIGIN_OFFSET)
+__all__ = [
+    "DeadLetter",
+    "Failure",
+    "Place",
+    "dead_letter_headers",
+    "fingerprint",
+    "origin_fields",
+    "read_dead_letter",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why and where a message failed for good.
+class Place(BaseModel):
+    """A position in a topic; partition and offset are None where the headers don't tell."""
 
-    `topic`, `partition`, `offset` and `group` are where it was read last; `reason` holds no prompt and no secret;
-    what is None is not known, and then an earlier header of the message stays.
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    partition: int | None
+    offset: int | None
+
+
+class DeadLetter(BaseModel):
+    """One record of a dead-letter topic. Whatever its headers don't tell, or tell in a damaged way, is None.
+
+    Times are epoch milliseconds. `failed` is where it was read when it failed last, `origin` where it was first;
+    `exception` is a class name that other systems give; `fingerprint` is worked out where no header has it. Dumped as
+    JSON, bytes are base64.
     """
 
-    error_class: ErrorClass
-    stage: Stage
-    reason: str
-    failed_at_ms: int
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64")
+
     topic: str
     partition: int
     offset: int
-    group: str
-    status: int | None = None
-    message_id: str | None = None
-    source: str | None = None
-    target: str | None = None
-    instance: str | None = None
-    rule: str | None = None
-    attempt: int | None = None
-    deferrals: int | None = None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    failed: Place | None
+    origin: Place | None
+    group: str | None
+    delivery_count: int | None
+    message: str | None
+    exception: str | None
+    error_class: ErrorClass | None
+    stage: Stage | None
+    status: int | None
+    message_id: str | None
+    source: str | None
+    target: str | None
+    instance: str | None
+    rule: str | None
+    attempt: int | None
+    deferrals: int | None
+    deadline_ms: int | None
+    first_failed_at_ms: int | None
+    last_failed_at_ms: int | None
+    fingerprint: str | None
+    replay_id: str | None
+    replay_count: int
+    replay_by: str | None
+
+    @property
+    def position(self) -> str:
+        """`topic:partition:offset`, the key of the ledger."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
-def dead_letter_headers(original: Headers, failure: Failure) -> Headers:
-    """The headers of the dead letter: the original ones, and ours, each once.
+def read_dead_letter(
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    timestamp_ms: int,
+) -> DeadLetter:
+    """Read a record of a dead-letter topic; the parameters are those of a consumed record, in its order. Never raises."""
+    known = _Known(headers)
+    message, exception = known.text(*_MESSAGES), known.text(*_EXCEPTIONS)
+    error_class, stage = known.member(ErrorClass, h.ERROR_CLASS), known.member(Stage, h.ERROR_STAGE)
+    status = known.number(h.ERROR_STATUS)
+    return DeadLetter.model_construct(  # every value is of its type already, and nothing here may raise
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        value=value,
+        headers=headers,
+        timestamp_ms=timestamp_ms,
+        failed=known.place(*_FAILED_PLACES),
+        origin=known.place(_ORIGIN),
+        group=known.text(h.DLQ_GROUP, "kafka_dlt-original-consumer-group", "kafka_original-consumer-group"),
+        delivery_count=known.number(h.DLQ_DELIVERY_COUNT),
+        message=message,
+        exception=exception,
+        error_class=error_class,
+        stage=stage,
+        status=status,
+        message_id=known.text(h.MESSAGE_ID),
+        source=known.text(h.SOURCE),
+        target=known.text(h.TARGET),
+        instance=known.text(h.INSTANCE),
+        rule=known.text(h.ROUTE),
+        attempt=known.number(h.ATTEMPT),
+        deferrals=known.number(h.DEFERRALS),
+        deadline_ms=known.number(h.DEADLINE),
+        first_failed_at_ms=known.number(h.FIRST_FAILED_AT),
+        last_failed_at_ms=known.number(h.LAST_FAILED_AT),
+        fingerprint=known.text(h.FINGERPRINT)
+        or _fingerprint(error_class, stage, status, ": ".join(filter(None, (exception, message)))),
+        replay_id=known.text(h.REPLAY_ID),
+        replay_count=known.number(h.REPLAY_COUNT) or 0,
+        replay_by=known.text(h.REPLAY_BY),
+    )
 
-    `relay.origin.*` and `relay.first-failed-at` keep the value they have; what an earlier failure left is replaced.
-    """
-    added = {
-        **_error_fields(failure),
-        **_message_fields(failure),
-        **origin_fields(original, failure.topic, failure.partition, failure.offset),
-        h.FIRST_FAILED_AT: str(_first(h.get_int(original, h.FIRST_FAILED_AT), failure.failed_at_ms)),
-    }
-    added = {name: _cut(value, _limit(name)) for name, value in added.items()}
-    room = MAX_ADDED_BYTES - sum(len(name) + len(h.to_bytes(value)) for name, value in added.items())
-    added[h.DLQ_MESSAGE] = _cut(failure.reason, min(MAX_MESSAGE_BYTES, room - len(h.DLQ_MESSAGE)))
-    return h.with_headers(h.without_headers(original, _ERROR_NAMES), added)
+
+class _Names(NamedTuple):
+    topic: str
+    partition: str
+    offset: str
 
 
-def origin_fields(headers: Headers, topic: str, partition: int, offset: int) -> dict[str, str]:
-    """`relay.origin.*` of a record: what its headers say, else this position, which is then its first."""
-    known = h.get(headers, h.ORIGIN_TOPIC)
-    numbers = h.get_int(headers, h.ORIGIN_PARTITION), h.get_int(headers, h.ORIGIN_OFFSET)
-    if known and None not in numbers:
-        values = (known, str(numbers[0]), str(numbers[1]))
-    else:
-        values = (topic, str(partition), str(offset))
-    return dict(zip(_ORIGIN_NAMES, values, strict=True))
-
-
-def fingerprint(error_class: ErrorClass, stage: Stage, status: int | None, reason: str) -> str:
-    """16 hex digits, the same for like errors: numbers, ids and quoted words of the reason don't count."""
-    normal = _VARYING.sub("#", reason.lower())
-    normal = " ".join(normal.split())[:_REASON_CHARS]
-    text = f"{error_class}|{stage}|{'' if status is None else status}|{normal}"
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-
-
-_REASON_CHARS = 200
-_VARYING = re.compile(
-    r"""
-    "[^"]*" | '[^']*' | `[^`]*`                       # quoted words
-    | \b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b  # UUIDs
-    | \b0x[0-9a-f]+\b
-    | \b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b                  # hashes and trace ids
-    | \d+(?:\.\d+)*                                    # numbers, versions and addresses
-    """,
-    re.VERBOSE,
+_ORIGIN = _Names(h.ORIGIN_TOPIC, h.ORIGIN_PARTITION, h.ORIGIN_OFFSET)
+# In the order of trust: who wrote the record to this topic comes before whoever had it earlier.
+_FAILED_PLACES = (
+    _Names(h.DLQ_TOPIC, h.DLQ_PARTITION, h.DLQ_OFFSET),
+    *(
+        _Names(f"{family}topic", f"{family}partition", f"{family}offset")
+        for family in (
+            "__connect.errors.",
+            "__streams.errors.",
+            "kafka_dlt-original-",
+            "kafka_original-",  # Spring's retry topics leave `dlt-` out
+        )
+    ),
 )
+_MESSAGES = (
+    h.DLQ_MESSAGE,
+    "__connect.errors.exception.message",
+    "__streams.errors.message",
+    "kafka_dlt-exception-message",
+    "kafka_exception-message",
+)
+_EXCEPTIONS = (
+    "__connect.errors.exception.class.name",
+    "__streams.errors.exception",
+    "kafka_dlt-exception-cause-fqcn",  # the real error; `-fqcn` is Spring's wrapper around it
+    "kafka_exception-cause-fqcn",
+    "kafka_dlt-exception-fqcn",
+    "kafka_exception-fqcn",
+)
+_BINARY_PREFIX = "kafka_"  # Spring writes numbers as 4 or 8 bytes, big-endian
+_M = TypeVar("_M", bound=enum.StrEnum)
 
 
-def _error_fields(failure: Failure) -> dict[str, str]:
-    fields = {
-        h.DLQ_TOPIC: failure.topic,
-        h.DLQ_PARTITION: str(failure.partition),
-        h.DLQ_OFFSET: str(failure.offset),
-        h.DLQ_GROUP: failure.group,
-        h.DLQ_DELIVERY_COUNT: str(max(1, failure.attempt or 0)),
-        h.ERROR_CLASS: failure.error_class.value,
-        h.ERROR_STAGE: failure.stage.value,
-        h.LAST_FAILED_AT: str(failure.failed_at_ms),
-        h.FINGERPRINT: fingerprint(failure.error_class, failure.stage, failure.status, failure.reason),
-    }
-    if failure.status is not None:
-        fields[h.ERROR_STATUS] = str(failure.status)
-    return fields
+class _Known:
+    """The headers by name, the last of a name winning, with the first of several names that is there."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._values: Mapping[str, bytes] = {name: value for name, value in headers if value is not None}
+
+    def text(self, *names: str) -> str | None:
+        value = next((self._values[name] for name in names if self._values.get(name)), None)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def number(self, name: str) -> int | None:
+        value = self._values.get(name)
+        if value is not None and name.startswith(_BINARY_PREFIX):
+            return int.from_bytes(value, "big", signed=True) if len(value) in (4, 8) else None
+        return None if value is None else h.get_int(((name, value),), name)
+
+    def member(self, kind: type[_M], name: str) -> _M | None:
+        text = self.text(name)
+        return next((member for member in kind if member.value == text), None)
+
+    def place(self, *families: _Names) -> Place | None:
+        for names in families:
+            topic = self.text(names.topic)
+            if topic is not None:
+                return Place.model_construct(
+                    topic=topic, partition=self.number(names.partition), offset=self.number(names.offset)
+                )
+        return None
 
 
-def _message_fields(failure: Failure) -> dict[str, str]:
-    fields = {
-        h.MESSAGE_ID: failure.message_id,
-        h.SOURCE: failure.source,
-        h.TARGET: failure.target,
-        h.INSTANCE: failure.instance,
-        h.ROUTE: failure.rule,
-        h.ATTEMPT: failure.attempt,
-        h.DEFERRALS: failure.deferrals,
-    }
-    return {name: str(value) for name, value in fields.items() if value is not None}
-
-
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _limit(name: str) -> int:
-    return _MAX_ID_BYTES if name == h.MESSAGE_ID else _MAX_FIELD_BYTES
-
-
-def _cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8 on one line, with an ellipsis where something is missing."""
-    data = h.to_bytes(text)
-    if len(data) <= limit:
-        return text
-    return data[: limit - len(_ELLIPSIS)].decode("utf-8", "ignore") + _ELLIPSIS.decode()
-
-
-_ELLIPSIS = "…".encode()
+def _fingerprint(
+    error_class: ErrorClass | None, stage: Stage | None, status: int | None, reason: str
+) -> str | None:
+    if not reason and error_class is None:
+        return None
+    return fingerprint(error_class, stage, status, reason)
