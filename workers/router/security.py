@@ -8,13 +8,14 @@ from faust.types.auth import CredentialsT
 
 from workers.core.errors import UsageError
 from workers.core.topology.model import Security
+from workers.kafka.security import ssl_context
 
 
 def credentials(
-    security: Security, tls: Callable[[Security], ssl.SSLContext] | None = None
+    security: Security, tls: Callable[[Security], ssl.SSLContext | None] = ssl_context
 ) -> CredentialsT | None:
     """Faust's credentials, None for plain text. Raises `UsageError` for what aiokafka can't do or files it can't read."""
-    context = (tls or tls_context)(security) if security.protocol in {"SSL", "SASL_SSL"} else None
+    context = tls(security)
     if security.protocol in {"SASL_PLAINTEXT", "SASL_SSL"}:
         return _sasl(security, context)
     return SSLCredentials(context) if context is not None else None
@@ -33,21 +34,3 @@ def _sasl(security: Security, context: ssl.SSLContext | None) -> SASLCredentials
         mechanism=security.mechanism,
         ssl_context=context,
     )
-
-
-def tls_context(security: Security) -> ssl.SSLContext:
-    """A client's TLS context that verifies the broker's name and certificate."""
-    try:
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.certificate_file is not None:
-            secret = security.key_password
-            context.load_cert_chain(
-                security.certificate_file,
-                security.key_file,
-                secret.get_secret_value() if secret is not None else None,
-            )
-    except OSError as error:  # ssl.SSLError is one
-        raise UsageError(
-            f"kafka.security: ca_file, certificate_file or key_file can't be used: {error}"
-        ) from error
-    return context

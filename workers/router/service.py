@@ -1,6 +1,7 @@
 """The router as a process: start, watch, drain, and the exit code that says why it ended."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from workers.router.standings import look
 
 log = structlog.get_logger()
 
+_ANSWER_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class RouterDeps:
@@ -53,6 +56,13 @@ def stop_hard(error: BaseException) -> NoReturn:
     """End the process at once: no handler, no flush, no commit may run any more."""
     log.critical("the router stops before it acknowledges anything more", error=str(error), exc_info=error)
     os._exit(ExitCode.FATAL)
+
+
+def _calm_collector() -> None:
+    """Thousands of records are alive in a batch; looking through them at every 700th took a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 class RouterService:
@@ -93,6 +103,7 @@ class RouterService:
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Route until `stop` is set, then drain. Raises `UnreachableError` where Kafka can't be joined."""
+        _calm_collector()
         app = self._app = build_app(
             self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
         )
@@ -143,7 +154,7 @@ class RouterService:
     async def _look(self, app: RouterApp) -> ExitCode:
         while True:
             await asyncio.sleep(self._limits.look_every)
-            standings = await look(app, self._limits.look_every)
+            standings = await look(app, _ANSWER_SECONDS)
             now = self._deps.clock.monotonic()
             self._looked_at = now
             self._show_lag(standings)

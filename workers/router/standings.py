@@ -28,13 +28,14 @@ async def _ask(app: RouterApp) -> dict[TopicPartition, Standing]:
     assigned = app.consumer.assignment()
     if not assigned:
         return {}
-    ends = await app.consumer.highwaters(*assigned)
-    beginnings = await app.consumer.earliest_offsets(*assigned)
+    positions = {partition: _position(app, TP(*partition)) for partition in assigned}
+    # The broker answers these behind a fetch on the same connection, which may wait for 1.5 s: ask both at once.
+    ends, beginnings = await asyncio.gather(
+        app.consumer.highwaters(*assigned), app.consumer.earliest_offsets(*assigned)
+    )
     return {
-        TopicPartition(*partition): Standing(
-            _position(app, TP(*partition)), beginnings[partition], ends[partition]
-        )
-        for partition in assigned
+        TopicPartition(*partition): Standing(position, beginnings[partition], ends[partition])
+        for partition, position in positions.items()
     }
 
 
