@@ -1,0 +1,378 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from schemas import headers as h
+from schemas.errors import ErrorClass
+from tests.support import eventually
+from tests.unit.inference.world import GROUP, PLACE, TOPIC, World, envelope
+from workers.backends.memory import MemoryBackend
+from workers.core.deadlines import Deadline
+from workers.core.errors import FatalError, PermanentError, RefusedError, TransientError
+from workers.core.ports import Answer, Usage
+from workers.core.records import Outgoing, Position
+from workers.policies.finished import encode
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_an_answer_carries_id_usage_route_and_times_and_is_committed(world: World) -> None:
+    world.backend.default = Answer("42", "small", "stop", Usage(3, 4, 7))
+    world.send(
+        "a", key=b"k", headers=((h.ROUTE, b"errors"), (h.TRACEPARENT, b"00-aa-bb-01"), (h.RECEIVED_AT, b"1"))
+    )
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    (response,) = world.responses
+    assert (response.message_id, response.source, response.status) == ("a", "llm", "ok")
+    assert response.payload.text == "42"
+    assert response.payload.usage is not None
+    assert response.payload.usage.total_tokens == 7
+    assert response.route.model_dump() == {
+        "target": "llm",
+        "rule": "errors",
+        "instance": "memory",
+        "attempts": 1,
+    }
+    assert response.timing.total is not None
+    (record,) = world.broker.records("model_responses")
+    assert record.key == b"k"
+    assert h.get(record.headers, h.TRACEPARENT) == "00-aa-bb-01"
+
+
+async def test_as_many_calls_as_the_instances_take_and_no_more(world: World) -> None:
+    world.backend.hold()
+    world.send(*(f"m{n}" for n in range(20)))
+    async with world.running():
+        await eventually(lambda: world.backend.in_flight == 4)
+        world.backend.release()
+        await eventually(lambda: len(world.answered) == 20)
+    assert world.backend.peak == 4
+
+
+async def test_poison_becomes_an_error_response_and_a_dead_letter_and_harms_nobody(world: World) -> None:
+    original = world.broker.append(
+        Outgoing(TOPIC, b"key", b"\xff not json", (("mine", b"1"), ("mine", None)), timestamp_ms=12345)
+    )
+    world.broker.append(Outgoing(TOPIC, None, None))
+    world.send("good")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 3)
+    by_id = {response.message_id: response for response in world.responses}
+    assert set(by_id) == {original.position, f"{TOPIC}:0:1", "good"}
+    error = by_id[original.position].payload.error
+    assert error is not None
+    assert (error.code, error.retryable) == (ErrorClass.SCHEMA, False)
+    letter = world.dead_letters[0]
+    assert (letter.value, letter.key, letter.timestamp_ms) == (original.value, original.key, 12345)
+    assert letter.headers[:2] == original.headers
+    assert h.get(letter.headers, h.ERROR_CLASS) == "schema"
+    assert h.get(letter.headers, h.DLQ_GROUP) == GROUP
+    assert len(world.backend.calls) == 1
+
+
+async def test_a_failure_that_passes_is_tried_again_and_only_the_end_is_told(world: World) -> None:
+    world.backend.then(
+        TransientError(ErrorClass.UPSTREAM_5XX, "oops"), TransientError(ErrorClass.CONNECT, "gone")
+    )
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.answered == ["a"])
+    assert world.responses[0].status == "ok"
+    assert world.responses[0].route.attempts == 3
+    assert world.dead_letters == []
+
+
+async def test_attempts_end_in_a_dead_letter_and_an_error_response(world: World) -> None:
+    world.backend.default = TransientError(ErrorClass.UPSTREAM_5XX, "broken", status=503)
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    assert len(world.backend.calls) == 5
+    error = world.responses[0].payload.error
+    assert error is not None
+    assert (error.code, error.retryable, error.reason) == (ErrorClass.UPSTREAM_5XX, True, "broken")
+    assert h.get(world.dead_letters[0].headers, h.ATTEMPT) == "5"
+    assert h.get(world.dead_letters[0].headers, h.ERROR_STATUS) == "503"
+
+
+async def test_retry_after_is_waited_for(world: World) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    world.sleep = sleep
+    world.backend.then(TransientError(ErrorClass.RATE_LIMITED, "later", retry_after=3.5))
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.answered == ["a"])
+    assert waits == [3.5]
+
+
+async def test_another_instance_is_asked_after_a_failure(world: World) -> None:
+    bad = MemoryBackend("bad", TransientError(ErrorClass.CONNECT, "gone"))
+    good = MemoryBackend("good")
+    world.backends = [bad, good]
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.answered == ["a"])
+    assert world.responses[0].route.instance == "good"
+    assert len(bad.calls) <= 1
+
+
+async def test_a_hanging_backend_is_given_up_at_the_timeout(world: World) -> None:
+    class Hanging(MemoryBackend):
+        async def call(self, call: object) -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    world.backends = [Hanging()]
+    world.target = replace(world.target, timeout=0.02)
+    world.retry(attempts=2)
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    error = world.responses[0].payload.error
+    assert error is not None
+    assert error.code == ErrorClass.TIMEOUT
+
+
+async def test_a_bug_in_a_backend_ends_one_message_and_tells_nobody_its_text(world: World) -> None:
+    class Buggy(MemoryBackend):
+        async def call(self, call: object) -> Answer:
+            raise KeyError("the secret prompt")
+
+    world.backends = [Buggy()]
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    error = world.responses[0].payload.error
+    assert error is not None
+    assert (error.code, "secret" in error.reason) == (ErrorClass.INTERNAL, False)
+
+
+async def test_a_message_that_expired_is_not_sent_and_leaves_no_dead_letter(world: World) -> None:
+    world.target = replace(world.target, expires_after=60.0)
+    world.send("old")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    error = world.responses[0].payload.error
+    assert error is not None
+    assert error.code == ErrorClass.EXPIRED
+    assert (world.backend.calls, world.dead_letters) == ([], [])
+    assert world.responses[0].route.attempts == 0
+
+
+async def test_what_our_own_policy_declines_leaves_no_dead_letter(world: World) -> None:
+    world.backend.default = RefusedError(ErrorClass.OVERLOADED, "all instances are open")
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    assert world.responses[0].status == "error"
+    assert world.dead_letters == []
+
+
+async def test_an_answer_too_large_becomes_an_error_that_says_so_and_others_are_published(
+    world: World,
+) -> None:
+    world.max_bytes = 2000
+    world.backend.then(Answer("x" * 5000))
+    world.send("huge", "small")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 2)
+    by_id = {response.message_id: response for response in world.responses}
+    error = by_id["huge"].payload.error
+    assert error is not None
+    assert error.code == ErrorClass.TOO_LARGE
+    assert by_id["small"].status == "ok"
+    assert [h.get(letter.headers, h.ERROR_CLASS) for letter in world.dead_letters] == ["too_large"]
+
+
+async def test_a_dead_letter_too_large_for_its_topic_still_leaves_a_response(world: World) -> None:
+    world.max_bytes = 1500
+    world.backend.default = PermanentError(ErrorClass.UPSTREAM_4XX, "no")
+    world.broker.append(Outgoing(TOPIC, None, envelope("a", payload={"text": "x" * 1400})))
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+    assert world.answered == ["a"]
+    assert world.dead_letters == []
+
+
+async def test_nothing_is_committed_before_the_outcome_is_delivered(world: World) -> None:
+    world.broker.hold_deliveries()
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: len(world.backend.calls) == 1)
+        await asyncio.sleep(0.5)  # two turns of the committer
+        assert world.committed_offset() in {None, 0}
+        world.broker.release_deliveries()
+        await eventually(lambda: world.committed_offset() == 1)
+
+
+async def test_a_delivery_that_failed_for_good_stops_the_worker_and_commits_nothing(world: World) -> None:
+    world.send("a", "b")
+    world.broker.fail_deliveries()
+    async with world.running() as subscription:
+        await eventually(lambda: world.errors)
+        await subscription.revoke([PLACE])
+        await asyncio.sleep(0.5)  # two turns of the committer
+    assert isinstance(world.errors[0], FatalError)
+    assert world.committed is None
+
+
+async def test_a_failed_commit_is_tried_again(world: World) -> None:
+    world.broker.fail_commits(2)
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 1)
+
+
+async def test_finished_messages_behind_an_unfinished_one_are_not_called_again_after_a_restart(
+    world: World,
+) -> None:
+    world.backend.then(TransientError(ErrorClass.UPSTREAM_5XX, "later", retry_after=3.0))
+    world.send("slow", "b", "c")
+    async with world.running():
+        await eventually(lambda: sorted(world.answered) == ["b", "c"])
+    assert world.committed_offset() == 0
+    world.backends = [MemoryBackend("second")]
+    async with world.running():
+        await eventually(lambda: world.committed_offset() == 3)
+    assert [call.request.message_id for call in world.backend.calls] == ["slow"]
+    assert sorted(world.answered) == ["b", "c", "slow"]
+
+
+async def test_damaged_metadata_is_ignored_and_the_messages_are_done_again(world: World) -> None:
+    world.send("a", "b")
+    world.broker.group(GROUP).committed[PLACE] = Position(0, encode(0, [1])[:-2] + "AA")
+    async with world.running():
+        await eventually(lambda: sorted(world.answered) == ["a", "b"])
+
+
+async def test_a_revoked_partition_commits_only_finished_messages(world: World) -> None:
+    world.intake = replace(world.intake, revoke_budget=0.05)
+    world.send("done")
+    async with world.running() as subscription:
+        await eventually(lambda: world.committed_offset() == 1)
+        world.backend.hold()
+        world.send("hanging", "waiting")
+        await eventually(lambda: world.backend.in_flight == 2)
+        await subscription.revoke([PLACE])
+        assert world.committed_offset() == 1
+        world.backend.release()
+        assert world.answered == ["done"]
+
+
+async def test_a_revocation_waits_for_the_calls_under_way_and_commits_them(world: World) -> None:
+    world.concurrency = 1
+    world.backend.hold()
+    world.send("running", "not started")
+    async with world.running() as subscription:
+        await eventually(lambda: world.backend.in_flight == 1)
+        revoking = asyncio.create_task(subscription.revoke([PLACE]))
+        await asyncio.sleep(0)
+        world.backend.release()
+        await revoking
+        assert world.committed_offset() == 1
+    assert world.answered == ["running"]
+
+
+async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: World) -> None:
+    world.backend.hold()
+    world.send("a")
+    async with world.running() as subscription:
+        await eventually(lambda: world.backend.in_flight == 1)
+        subscription.lose([PLACE])
+        subscription.assign([PLACE])
+        await eventually(lambda: len(world.backend.calls) == 2)
+        assert world.committed_offset() in {None, 0}
+        world.backend.release()
+        await eventually(lambda: world.committed_offset() == 1)
+    assert world.answered == ["a"]
+
+
+async def test_a_delivery_under_way_when_the_partition_is_lost_does_not_count_for_its_next_assignment(
+    world: World,
+) -> None:
+    world.broker.hold_deliveries()
+    world.send("a")
+    async with world.running() as subscription:
+        await eventually(lambda: len(world.backend.calls) == 1)
+        subscription.lose([PLACE])
+        world.backend.hold()
+        subscription.assign([PLACE])
+        await eventually(lambda: len(world.backend.calls) == 2)
+        world.broker.release_deliveries()
+        await asyncio.sleep(0.5)  # two turns of the committer
+        assert world.committed_offset() in {None, 0}
+        world.backend.release()
+
+
+async def test_a_full_window_pauses_the_partition_and_room_resumes_it(world: World) -> None:
+    world.limits(window=10)
+    world.backend.hold()
+    world.send(*(f"m{n}" for n in range(30)))
+    async with world.running() as subscription:
+        await eventually(lambda: PLACE in subscription.paused)
+        world.backend.release()
+        await eventually(lambda: len(world.answered) == 30)
+        assert PLACE not in subscription.paused
+
+
+async def test_too_many_bytes_pause_every_partition(world: World) -> None:
+    world.limits(memory=300)
+    world.backend.hold()
+    world.send(*(f"m{n}" for n in range(5)))
+    async with world.running() as subscription:
+        await eventually(lambda: PLACE in subscription.paused)
+        world.backend.release()
+        await eventually(lambda: len(world.answered) == 5 and not subscription.paused)
+
+
+async def test_a_drain_finishes_what_runs_abandons_what_waits_and_commits(world: World) -> None:
+    world.backend.hold()
+    world.send(*(f"m{n}" for n in range(10)))
+    worker, _ = world.build()
+    await worker.start(world.errors.append)
+    await eventually(lambda: world.backend.in_flight == 4)
+    draining = asyncio.create_task(worker.drain(Deadline.after(5)))
+    await asyncio.sleep(0)
+    world.backend.release()
+    await draining
+    assert world.committed_offset() == 4
+    assert len(world.answered) == 4
+    assert world.backend.closed
+
+
+async def test_a_drain_ends_at_its_deadline_and_leaves_the_rest_uncommitted(world: World) -> None:
+    world.backend.hold()
+    world.send("a")
+    worker, _ = world.build()
+    await worker.start(world.errors.append)
+    await eventually(lambda: world.backend.in_flight == 1)
+    await worker.drain(Deadline.after(0.1))
+    assert world.committed_offset() in {None, 0}
+    assert world.backend.in_flight == 0
+    assert world.answered == []
+
+
+async def test_a_drain_does_not_wait_for_messages_between_attempts(world: World) -> None:
+    world.backend.default = TransientError(ErrorClass.OVERLOADED, "later", retry_after=7.0)
+    world.send("a")
+    worker, _ = world.build()
+    await worker.start(world.errors.append)
+    await eventually(lambda: len(world.backend.calls) == 1)
+    async with asyncio.timeout(2):
+        await worker.drain(Deadline.after(60))
+    assert world.answered == []
+
+
+async def test_a_subscription_that_fails_stops_the_worker(world: World) -> None:
+    async with world.running() as subscription:
+        subscription.fail(FatalError("fenced"))
+        await eventually(lambda: world.errors)

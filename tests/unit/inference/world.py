@@ -1,0 +1,145 @@
+"""A whole worker of one target in memory: broker, backend and everything between."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from schemas.codec import decode_response
+from schemas.response import Response
+from workers.backends.memory import MemoryBackend
+from workers.core.clock import SystemClock
+from workers.core.deadlines import Deadline
+from workers.core.events import EventLog
+from workers.core.metrics import Metrics
+from workers.core.ports import Backend
+from workers.core.records import Headers, Outgoing, Position, Received, TopicPartition
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+from workers.inference.intake import IntakePolicy
+from workers.inference.pipeline import Surroundings, TargetPolicy
+from workers.inference.pool import Pool, Seat
+from workers.inference.throttle import Limits
+from workers.inference.worker import Ports, TargetSetup, TargetWorker
+from workers.kafka.memory import MemoryBroker, MemorySubscription
+from workers.policies.retry import RetryPolicy
+
+TARGET = "llm"
+TOPIC = "model_requests.llm"
+GROUP = "relayfleet.worker.llm"
+PLACE = TopicPartition(TOPIC, 0)
+TOPOLOGY = Topology.model_validate(
+    {
+        "version": 1,
+        "routes": [{"name": "default", "to": TARGET}],
+        "targets": {TARGET: {"type": "openai", "instances": [{"url": "http://127.0.0.1:1/v1"}]}},
+    }
+)
+AT_ONCE = RetryPolicy(initial=0.001, max_wait=0.001)
+
+
+def envelope(message_id: str, **fields: object) -> bytes:
+    """A request as a producer writes it."""
+    return orjson.dumps(
+        {
+            "message_id": message_id,
+            "source": "test",
+            "payload": {"text": "hello"},
+            "timestamp": 1.7e9,
+            **fields,
+        }
+    )
+
+
+@dataclass
+class World:
+    """What a test sets before `running`, and looks at afterwards."""
+
+    broker: MemoryBroker = field(default_factory=lambda: MemoryBroker(partitions=1))
+    backends: Sequence[Backend] = field(default_factory=lambda: [MemoryBackend()])
+    concurrency: int = 4
+    target: TargetPolicy = TargetPolicy(TARGET, timeout=5.0, expires_after=None, retry=AT_ONCE)  # noqa: RUF009 - frozen
+    intake: IntakePolicy = IntakePolicy(delays={}, revoke_budget=5.0)  # noqa: RUF009 - frozen
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    max_bytes: int = 1_000_000
+    errors: list[BaseException] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    @property
+    def backend(self) -> MemoryBackend:
+        """The only instance."""
+        (backend,) = self.backends
+        assert isinstance(backend, MemoryBackend)
+        return backend
+
+    def retry(self, **changes: object) -> None:
+        """Change the retry policy."""
+        self.target = replace(self.target, retry=replace(self.target.retry, **changes))  # type: ignore[arg-type]  # a test's own names
+
+    def limits(self, **changes: int) -> None:
+        """Change what the intake holds."""
+        self.intake = replace(self.intake, limits=Limits(**changes))
+
+    def send(
+        self, *message_ids: str, key: bytes | None = None, headers: Headers = (), partition: int = 0
+    ) -> list[Received]:
+        """Write requests to the target's topic."""
+        return [
+            self.broker.append(Outgoing(TOPIC, key, envelope(name), headers, partition=partition))
+            for name in message_ids
+        ]
+
+    def build(self) -> tuple[TargetWorker, MemorySubscription]:
+        """One more worker, not started."""
+        clock = SystemClock()
+        publisher = self.broker.publisher(max_message_bytes=self.max_bytes)
+        names = Names(TOPOLOGY)
+        subscription = self.broker.subscription(GROUP, [TOPIC, *self.intake.delays])
+        pool = Pool(TARGET, [Seat(backend, self.concurrency) for backend in self.backends], self.metrics)
+        around = Surroundings(
+            clock, EventLog(publisher, names.logs, "worker", clock), random.Random(1), sleep=self.sleep
+        )
+        ports = Ports(subscription, publisher, pool, self.metrics)
+        return TargetWorker(TargetSetup(self.target, self.intake, names), ports, around), subscription
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[MemorySubscription]:
+        """A worker at work; drained at the end unless it has failed."""
+        worker, subscription = self.build()
+        await worker.start(self.errors.append)
+        try:
+            yield subscription
+        finally:
+            if self.errors:
+                await worker.abort()
+            else:
+                await worker.drain(Deadline.after(5))
+
+    @property
+    def responses(self) -> list[Response]:
+        """All responses, in the order of their partition."""
+        return [
+            decode_response(record.value, record.headers) for record in self.broker.records("model_responses")
+        ]
+
+    @property
+    def answered(self) -> list[str]:
+        """The ids of all responses."""
+        return [response.message_id for response in self.responses]
+
+    @property
+    def dead_letters(self) -> list[Received]:
+        """All dead letters."""
+        return self.broker.records("dlq.model_requests")
+
+    @property
+    def committed(self) -> Position | None:
+        """Where the group stands in the first partition."""
+        return self.broker.group(GROUP).committed.get(PLACE)
+
+    def committed_offset(self) -> int | None:
+        """The committed offset of the first partition."""
+        return None if self.committed is None else self.committed.offset

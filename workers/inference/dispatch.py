@@ -1,0 +1,52 @@
+"""Starts messages while there is room for their calls, and sees each to its end."""
+
+import asyncio
+from collections.abc import Callable
+
+from workers.inference.delivery import Delivery
+from workers.inference.intake import Intake
+from workers.inference.message import AbandonedError, Message
+from workers.inference.pipeline import Pipeline
+from workers.inference.pool import Pool, Slot
+
+
+class Dispatcher:
+    """One task a message. A slot is taken before the task is made, so no more start than can be called at once."""
+
+    def __init__(self, intake: Intake, pool: Pool, pipeline: Pipeline, delivery: Delivery) -> None:
+        self._intake = intake
+        self._pool = pool
+        self._pipeline = pipeline
+        self._delivery = delivery
+        self._failed: Callable[[BaseException], None] = lambda _: None
+        pool.when_room(self.fill)
+
+    def when_failed(self, callback: Callable[[BaseException], None]) -> None:
+        """Call this when something breaks that must not: the process has to stop."""
+        self._failed = callback
+
+    def fill(self) -> None:
+        """Start what is ready, as far as there is room."""
+        loop = asyncio.get_running_loop()
+        while self._pool.room and (message := self._intake.take()) is not None:
+            slot = self._pool.take(message.record.key)
+            assert slot is not None  # noqa: S101 - there was room
+            message.task = loop.create_task(self._run(message, slot))
+
+    async def _run(self, message: Message, slot: Slot) -> None:
+        message.started = True
+        if message.given_up:
+            self._pool.give_up(slot)
+            self._intake.abandon(message)
+            return
+        try:
+            outcome = await self._pipeline.process(message, slot)
+            if message.assignment.open:
+                self._delivery.add(message, outcome)
+            else:
+                self._intake.abandon(message)
+        except (asyncio.CancelledError, AbandonedError):
+            self._intake.abandon(message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
+            self._intake.abandon(message)
+            self._failed(error)

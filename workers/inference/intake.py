@@ -1,0 +1,259 @@
+"""What comes out of the subscription: assignments, and the messages that wait for their start."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from workers.core.clock import Clock
+from workers.core.deadlines import Deadline
+from workers.core.ports import Subscription
+from workers.core.records import Position, Received, TopicPartition
+from workers.inference.delay import DelayGate
+from workers.inference.message import Assignment, Hold, Message
+from workers.inference.throttle import Limits, Throttle
+from workers.policies.finished import DamagedMetadataError, decode
+from workers.policies.lanes import Lanes
+from workers.policies.offsets import OffsetTracker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class IntakePolicy:
+    """How one target's records are taken. `delays`: its delay topics and their delays in seconds."""
+
+    delays: Mapping[str, float]
+    ordered: bool = False  # keep each key's order
+    limits: Limits = field(default_factory=Limits)
+    revoke_budget: float = 4.0  # seconds that a rebalance waits for the calls under way
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom the intake tells."""
+
+    work: Callable[[], None]  # messages may be ready to start
+    failed: Callable[[BaseException], None]  # the subscription can't go on
+
+
+class Intake:
+    """The `Listener` of one target. Everything happens on the event loop."""
+
+    def __init__(self, subscription: Subscription, policy: IntakePolicy, clock: Clock) -> None:
+        self._subscription = subscription
+        self._policy = policy
+        self._clock = clock
+        self._hooks = Hooks(lambda: None, lambda _: None)
+        self._lanes: Lanes[Message] = Lanes()
+        self._assignments: dict[TopicPartition, Assignment] = {}
+        self._throttle = Throttle(subscription, policy.limits)
+        self._gate = DelayGate(policy.delays, self._throttle, clock)
+        self._gate.when_due(self._enter)
+        self._epoch = 0
+        self._draining = False
+        self.received = 0  # records ever taken
+        self.finished = 0
+
+    async def start(self, hooks: Hooks) -> None:
+        """Join the group; messages come from now on."""
+        self._hooks = hooks
+        await self._subscription.start(self)
+
+    def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
+        """See `Listener`."""
+        self.lost([partition for partition in partitions if partition in self._assignments])
+        for partition, committed in partitions.items():
+            self._epoch += 1
+            tracker = OffsetTracker(_finished(partition, committed))
+            assignment = Assignment(partition, self._epoch, tracker, committed)
+            self._assignments[partition] = assignment
+            if self._draining:
+                self._throttle.hold(assignment, Hold.DRAIN)
+        log.info("assigned", partitions=[str(partition) for partition in partitions])
+
+    def records(self, batch: Sequence[Received]) -> None:
+        """See `Listener`."""
+        if self._draining:
+            return  # not started, so not finished: they come again
+        now = self._clock.monotonic()
+        touched: dict[Assignment, None] = {}
+        for record in batch:
+            assignment = self._assignments.get(TopicPartition(record.topic, record.partition))
+            if assignment is None or assignment.ending:
+                continue  # of an assignment that has ended, or will not start it any more
+            touched[assignment] = None
+            if assignment.tracker.start(record.offset):
+                message = Message(record, assignment, self._lane(assignment, record.key), now)
+                assignment.bytes_held += message.size
+                if not self._gate.holds(message):
+                    self._lanes.add(message, message.lane)
+            else:
+                assignment.moved = True
+        self.received += len(batch)
+        self._throttle.check(touched, self._assignments.values())
+        self._hooks.work()
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """See `Listener`."""
+        ending = self._of(partitions)
+        self._forget_waiting(ending)
+        await self._idle(ending, Deadline.after(self._policy.revoke_budget, self._clock))
+        positions = {each.partition: each.tracker.position() for each in ending}
+        self._end(ending)
+        log.info("revoked", partitions=[str(partition) for partition in partitions])
+        return {partition: position for partition, position in positions.items() if position is not None}
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Listener`."""
+        ending = self._of(partitions)
+        if ending:
+            self._forget_waiting(ending)
+            self._end(ending)
+            log.warning("lost", partitions=[str(each.partition) for each in ending])
+
+    def failed(self, error: BaseException) -> None:
+        """See `Listener`."""
+        self._hooks.failed(error)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would give a message."""
+        return self._lanes.ready
+
+    def take(self) -> Message | None:
+        """The next message to start. It counts as running until `finish` or `abandon`."""
+        message = self._lanes.next()
+        if message is not None:
+            message.assignment.running.add(message)
+        return message
+
+    def finish(self, messages: Iterable[Message]) -> None:
+        """The outcomes of these are delivered: nothing of them is left to do. An ended assignment takes no notice."""
+        touched: dict[Assignment, None] = {}
+        for message in messages:
+            assignment = message.assignment
+            assignment.running.discard(message)
+            touched[assignment] = None
+            if assignment.open:
+                self.finished += 1
+                assignment.tracker.finish(message.record.offset)
+                assignment.bytes_held -= message.size
+                assignment.moved = True
+                self._lanes.done(message.lane)
+        for assignment in touched:
+            if not assignment.running:
+                assignment.idle.set()
+        self._throttle.relieve(touched, self._assignments.values())
+        if self._lanes.ready:
+            self._hooks.work()
+
+    def abandon(self, message: Message) -> None:
+        """The message is left unfinished, and comes again, here or elsewhere."""
+        message.assignment.running.discard(message)
+        if not message.assignment.running:
+            message.assignment.idle.set()
+
+    def moved(self) -> dict[Assignment, Position]:
+        """The positions that differ from what was committed last; each is given once."""
+        positions: dict[Assignment, Position] = {}
+        for assignment in self._assignments.values():
+            if assignment.moved:
+                assignment.moved = False
+                position = assignment.tracker.position()
+                if position is not None and position != assignment.committed:
+                    positions[assignment] = position
+        self._throttle.relieve(self._assignments.values(), self._assignments.values())
+        return positions
+
+    async def drain(self, deadline: Deadline) -> int:
+        """Fetch no more, forget what has not started, wait for what has. Returns how many messages were abandoned."""
+        self._draining = True
+        everything = list(self._assignments.values())
+        for assignment in everything:
+            self._throttle.hold(assignment, Hold.DRAIN)
+        self._forget_waiting(everything)
+        return await self._idle(everything, deadline)
+
+    def abort(self) -> None:
+        """Drop everything at once; nothing more is committed."""
+        self._draining = True
+        everything = list(self._assignments.values())
+        self._forget_waiting(everything)
+        self._end(everything)
+
+    @property
+    def assignments(self) -> Collection[Assignment]:
+        """The partitions that are ours."""
+        return self._assignments.values()
+
+    def _of(self, partitions: Iterable[TopicPartition]) -> list[Assignment]:
+        return [self._assignments[partition] for partition in partitions if partition in self._assignments]
+
+    def _lane(self, assignment: Assignment, key: bytes | None) -> Hashable | None:
+        return (assignment.epoch, key) if self._policy.ordered and key is not None else None
+
+    def _enter(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._lanes.add(message, message.lane)
+        self._hooks.work()
+
+    def _forget_waiting(self, ending: Sequence[Assignment]) -> None:
+        """Start nothing more of these: neither messages nor further attempts."""
+        epochs = {assignment.epoch for assignment in ending}
+        self._lanes.drop(
+            lambda message: message.assignment.epoch in epochs,
+            lambda lane: isinstance(lane, tuple) and lane[0] in epochs,
+        )
+        for assignment in ending:
+            assignment.ending = True
+            self._gate.forget(assignment)
+            _give_up(message for message in assignment.running if message.waiting)
+
+    async def _idle(self, ending: Sequence[Assignment], deadline: Deadline) -> int:
+        """Wait until nothing of these runs; what still does at the deadline is cancelled and counted."""
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await asyncio.gather(*(_until_idle(assignment) for assignment in ending))
+        except TimeoutError:
+            left = [message for assignment in ending for message in assignment.running]
+            _give_up(left)
+            return len(left)
+        return 0
+
+    def _end(self, ending: Iterable[Assignment]) -> None:
+        for assignment in ending:
+            assignment.open = False
+            _give_up(assignment.running)
+            self._assignments.pop(assignment.partition, None)
+
+
+def _until_idle(assignment: Assignment) -> Awaitable[None]:
+    async def wait() -> None:
+        while assignment.running:
+            assignment.idle.clear()
+            await assignment.idle.wait()
+
+    return wait()
+
+
+def _give_up(messages: Iterable[Message]) -> None:
+    """Cancel their tasks; one that has not run yet sees the mark by itself, for a cancelled task would never run at all."""
+    for message in list(messages):
+        message.given_up = True
+        if message.started and message.task is not None:
+            message.task.cancel()
+
+
+def _finished(partition: TopicPartition, committed: Position | None) -> frozenset[int]:
+    """What the last commit's metadata says is finished behind it; damaged or foreign metadata says nothing."""
+    if committed is None:
+        return frozenset()
+    try:
+        return decode(committed.offset, committed.metadata)
+    except DamagedMetadataError as error:
+        log.warning(
+            "commit_metadata_ignored", partition=str(partition), offset=committed.offset, reason=str(error)
+        )
+        return frozenset()

@@ -1,0 +1,48 @@
+"""What the headers of a record tell the worker, read once."""
+
+from dataclasses import dataclass
+
+from schemas import headers as h
+from workers.core.records import Received
+
+_DIGITS = 19  # of a 64-bit number
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Times are epoch milliseconds; `received_ms` is the broker's time of the request."""
+
+    received_ms: int
+    routed_ms: int | None
+    deadline_ms: int | None
+    first_failed_ms: int | None
+    attempts: int
+    deferrals: int
+    rule: str | None
+    traceparent: str | None
+    message_id: str | None  # as the router read it
+
+    @classmethod
+    def read(cls, record: Received) -> "Marks":
+        """Read them; what is absent or damaged counts as not said."""
+        values = dict(record.headers)  # of a name that comes twice the last one counts
+        received = _int(values.get(h.RECEIVED_AT))
+        return cls(
+            received_ms=record.timestamp_ms if received is None else received,
+            routed_ms=_int(values.get(h.ROUTED_AT)),
+            deadline_ms=_int(values.get(h.DEADLINE)),
+            first_failed_ms=_int(values.get(h.FIRST_FAILED_AT)),
+            attempts=_int(values.get(h.ATTEMPT)) or 0,
+            deferrals=_int(values.get(h.DEFERRALS)) or 0,
+            rule=_text(values.get(h.ROUTE)),
+            traceparent=_text(values.get(h.TRACEPARENT)),
+            message_id=_text(values.get(h.MESSAGE_ID)),
+        )
+
+
+def _int(value: bytes | None) -> int | None:
+    return int(value) if value is not None and len(value) <= _DIGITS and value.isdigit() else None
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("utf-8", "replace") if value else None

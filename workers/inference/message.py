@@ -1,0 +1,137 @@
+"""A message on its way through the worker, the assignment it came with, and what it can end as."""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from schemas.envelope import Request
+from schemas.formats import WireFormat
+from workers.core.errors import MessageError
+from workers.core.ports import Answer
+from workers.core.records import Position, Received, TopicPartition
+from workers.inference.marks import Marks
+from workers.policies.offsets import OffsetTracker
+from workers.policies.retry import RetryState
+
+
+class Hold(Enum):
+    """Why a partition is paused; it is fetched from again when no reason is left."""
+
+    WINDOW = auto()  # as many of its records as allowed are unfinished
+    MEMORY = auto()  # the records of all partitions together take too much memory
+    DELAY = auto()  # the first record of a delay topic's partition is not due
+    DRAIN = auto()  # the worker takes nothing more
+
+
+@dataclass(slots=True, eq=False)
+class Assignment:
+    """One partition for as long as it is ours once. Assigned again it is another assignment.
+
+    Whoever completes a message tells its assignment; one that has ended (`open` False) commits nothing any more.
+    """
+
+    partition: TopicPartition
+    epoch: int
+    tracker: OffsetTracker
+    committed: Position | None = None
+    open: bool = True
+    ending: bool = False  # starts nothing more, not even another attempt
+    moved: bool = False  # whether the position may have changed since the last commit
+    bytes_held: int = 0  # values of the records that are not finished
+    running: "set[Message]" = field(default_factory=set)  # started, neither finished nor abandoned
+    idle: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever nothing is left running
+    held: "deque[tuple[float, Message]]" = field(
+        default_factory=deque
+    )  # not due yet: when (monotonic), and what
+    timer: asyncio.TimerHandle | None = None  # for the first that is held
+    holds: set[Hold] = field(default_factory=set)
+
+
+class Message:
+    """One record and what is known of it. Times are monotonic seconds."""
+
+    __slots__ = (
+        "assignment",
+        "deadline",
+        "given_up",
+        "instance",
+        "lane",
+        "marks",
+        "model_seconds",
+        "record",
+        "request",
+        "started",
+        "state",
+        "taken_at",
+        "task",
+        "waiting",
+        "wire",
+    )
+
+    def __init__(
+        self, record: Received, assignment: Assignment, lane: Hashable | None, taken_at: float
+    ) -> None:
+        self.record = record
+        self.assignment = assignment
+        self.lane = lane
+        self.taken_at = taken_at
+        self.marks = Marks.read(record)
+        self.state = RetryState(
+            self.marks.attempts,
+            self.marks.deferrals,
+            None if self.marks.first_failed_ms is None else self.marks.first_failed_ms / 1000,
+        )
+        self.request: Request | None = None  # until it is decoded
+        self.wire = WireFormat.JSON
+        self.deadline: float | None = None
+        self.instance: str | None = None  # of the last attempt
+        self.model_seconds = 0.0  # in all attempts made here
+        self.waiting = False  # in memory, for its next attempt
+        self.started = False  # its task has run
+        self.given_up = False
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def message_id(self) -> str:
+        """The envelope's; while that can't be read the router's word, and else the record's position."""
+        if self.request is not None:
+            return self.request.message_id
+        return self.marks.message_id or self.record.position
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return len(self.record.value or b"")
+
+
+class AbandonedError(Exception):
+    """The message is left as it is: not finished, so it comes again, here or elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A backend gave an answer."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There will be no answer; `dead_letter` says whether an operator should find the message."""
+
+    error: MessageError
+    dead_letter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The message goes to the delay topic of this label; `not_before_ms` is epoch milliseconds."""
+
+    label: str
+    not_before_ms: int
+    error: MessageError
+
+
+Outcome = Answered | Failed | Delayed

@@ -1,0 +1,243 @@
+"""One message from its record to its outcome: decode, deadline, attempts.
+
+Nothing here knows Kafka: the outcome is a value, and settling it is somebody else's work.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from schemas.codec import decode_request
+from schemas.errors import DecodeError, ErrorClass, Stage
+from schemas.events import Step as Event
+from workers.core.clock import Clock
+from workers.core.errors import MessageError, PermanentError, TransientError
+from workers.core.events import EventLog
+from workers.core.ports import Answer, Call
+from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome
+from workers.inference.pool import Pool, Slot
+from workers.policies.expiry import UsualTime, deadline_of
+from workers.policies.retry import (
+    Bound,
+    DelayTopic,
+    GiveUp,
+    Moment,
+    RetryPolicy,
+    Step,
+    WaitInMemory,
+    count,
+    deserves_dead_letter,
+    next_step,
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPolicy:
+    """What the topology says about one target's messages. Times are seconds."""
+
+    name: str
+    timeout: float
+    expires_after: float | None
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time, chance and the event log, for everything that handles messages."""
+
+    clock: Clock
+    events: EventLog
+    rng: random.Random = field(default_factory=random.Random)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Pipeline:
+    """Makes outcomes out of one target's messages."""
+
+    def __init__(self, policy: TargetPolicy, pool: Pool, around: Surroundings) -> None:
+        self._policy = policy
+        self._pool = pool
+        self._around = around
+        self._clock: Clock = around.clock
+        self._usual = UsualTime()
+
+    async def process(self, message: Message, slot: Slot) -> Outcome:
+        """Work until the outcome is known. The slot is for the first attempt.
+
+        Cancelling abandons the message; raises `AbandonedError` where it would wait while its assignment ends.
+        """
+        try:
+            answer = await self._first(message, slot)
+        except MessageError as failure:
+            return await self._again(message, failure)
+        return Answered(answer)
+
+    async def _first(self, message: Message, slot: Slot) -> Answer:
+        try:
+            self._read(message)
+            self._check_time(message)
+        except MessageError:
+            self._pool.give_up(slot)
+            raise
+        return await self._attempt(message, slot)
+
+    def _read(self, message: Message) -> None:
+        record = message.record
+        try:
+            message.request, message.wire = decode_request(record.value, record.headers)
+        except DecodeError as error:
+            raise PermanentError(ErrorClass.SCHEMA, str(error), stage=Stage.DECODE) from error
+        message.deadline = deadline_of(
+            message.request.timestamp, message.marks.deadline_ms, self._policy.expires_after, self._clock
+        )
+
+    def _check_time(self, message: Message) -> None:
+        """A call whose answer would come too late is not made."""
+        if message.deadline is None:
+            return
+        now = self._clock.monotonic()
+        left = message.deadline - now
+        usual = self._usual.current(now)
+        if left <= 0:
+            raise PermanentError(ErrorClass.EXPIRED, "its deadline had passed before it could be sent")
+        if left < usual:
+            raise PermanentError(
+                ErrorClass.EXPIRED,
+                f"its deadline leaves {left:.1f} s, and {self._policy.name} usually takes {usual:.1f} s",
+            )
+
+    async def _attempt(self, message: Message, slot: Slot) -> Answer:
+        """One call of the slot's instance. The slot is given back whatever happens."""
+        message.instance = slot.backend.name
+        began = self._clock.monotonic()
+        try:
+            answer = await self._call(message, slot, began)
+        except MessageError as failure:
+            self._over(message, slot, began, failure)
+            raise
+        except asyncio.CancelledError:
+            self._pool.give_up(slot)
+            raise
+        self._over(message, slot, began, answer)
+        return answer
+
+    async def _call(self, message: Message, slot: Slot, now: float) -> Answer:
+        assert message.request is not None  # noqa: S101 - it was read before the first attempt
+        seconds = self._policy.timeout
+        if message.deadline is not None:
+            seconds = min(seconds, message.deadline - now)
+        try:
+            async with asyncio.timeout(seconds):
+                return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent))
+        except TimeoutError as error:
+            raise TransientError(ErrorClass.TIMEOUT, f"no answer within {seconds:g} s") from error
+        except MessageError:
+            raise
+        except Exception as error:
+            # A bug that one message meets must not take the others along. Its text may quote the prompt.
+            log.error(  # noqa: TRY400 - so the error's type alone is logged
+                "backend_bug",
+                target=self._policy.name,
+                instance=slot.backend.name,
+                error=type(error).__name__,
+            )
+            raise PermanentError(
+                ErrorClass.INTERNAL, f"{type(error).__name__} while calling {slot.backend.name}"
+            ) from error
+
+    def _over(self, message: Message, slot: Slot, began: float, result: Answer | MessageError) -> None:
+        """Enter an attempt everywhere it counts."""
+        now = self._clock.monotonic()
+        seconds = now - began
+        message.model_seconds += seconds
+        failure = result if isinstance(result, MessageError) else None
+        if failure is None:
+            message.state.attempts += 1
+            self._usual.observe(seconds, now)
+        else:
+            count(message.state, failure, self._clock.wall())
+        self._log_attempt(message, seconds, result)
+        self._pool.give_back(slot, failure, seconds)
+
+    def _log_attempt(self, message: Message, seconds: float, result: Answer | MessageError) -> None:
+        usage = result.usage if isinstance(result, Answer) else None
+        self._around.events.emit(
+            Event.ATTEMPTED,
+            message.message_id,
+            target=self._policy.name,
+            instance=message.instance,
+            attempt=message.state.attempts + message.state.deferrals,
+            duration_ms=round(seconds * 1000, 3),
+            model=result.model if isinstance(result, Answer) else None,
+            total_tokens=usage.total_tokens if usage is not None else None,
+            error_class=result.error_class if isinstance(result, MessageError) else None,
+        )
+
+    async def _again(self, message: Message, failure: MessageError) -> Outcome:
+        """Wait and try for as long as the policy says so. Tenacity's first round stands for what failed already."""
+        failures = [failure]
+        steps: list[Step] = []
+
+        async def attempt() -> Outcome:
+            if failures:
+                raise failures.pop()
+            return Answered(await self._next(message))
+
+        def wait(state: RetryCallState) -> float:
+            step = self._decide(message, _failure(state))
+            steps.append(step)
+            return step.seconds if isinstance(step, WaitInMemory) else 0.0
+
+        async def sleep(seconds: float) -> None:
+            message.waiting = True
+            if message.assignment.ending:
+                raise AbandonedError
+            await self._around.sleep(seconds)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(MessageError),
+            wait=wait,
+            stop=lambda _: not isinstance(steps[-1], WaitInMemory),
+            sleep=sleep,
+            retry_error_callback=lambda state: self._end(_failure(state), steps[-1]),
+        )
+        return await retrying(attempt)
+
+    async def _next(self, message: Message) -> Answer:
+        """Another attempt, with an instance that has not just failed where there is one."""
+        self._check_time(message)
+        slot = await self._pool.acquire(message.record.key, avoid=message.instance)
+        message.waiting = False
+        try:
+            self._check_time(message)
+        except MessageError:
+            self._pool.give_up(slot)
+            raise
+        return await self._attempt(message, slot)
+
+    def _decide(self, message: Message, failure: MessageError) -> Step:
+        remaining = None if message.deadline is None else message.deadline - self._clock.monotonic()
+        moment = Moment(self._clock.wall(), remaining)
+        return next_step(self._policy.retry, message.state, failure, moment, self._around.rng)
+
+    def _end(self, failure: MessageError, step: Step) -> Outcome:
+        match step:
+            case DelayTopic(label, seconds):
+                return Delayed(label, round((self._clock.wall() + seconds) * 1000), failure)
+            case GiveUp(Bound.DEADLINE):
+                reason = f"{Bound.DEADLINE}; the last one failed: {failure.reason}"
+                return Failed(PermanentError(ErrorClass.EXPIRED, reason), dead_letter=False)
+            case GiveUp() | WaitInMemory():
+                return Failed(failure, deserves_dead_letter(failure))
+
+
+def _failure(state: RetryCallState) -> MessageError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, MessageError)  # noqa: S101 - the only kind that is retried
+    return error

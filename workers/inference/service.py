@@ -1,0 +1,96 @@
+"""All targets of one worker process: started together, drained within one deadline, ended by the first that fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from workers.core.clock import Clock
+from workers.core.deadlines import Deadline
+from workers.core.exit_codes import ExitCode
+from workers.core.health import Fact
+from workers.inference.worker import Progress, TargetWorker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """Seconds."""
+
+    drain: float = 25.0
+    silent: float = 10.0  # without a turn of a target's clockwork the event loop counts as dead
+
+
+class WorkerService:
+    """Works until it is told to stop, or until one of its workers can't keep its promises."""
+
+    def __init__(
+        self, workers: Sequence[TargetWorker], clock: Clock, limits: ServiceLimits | None = None
+    ) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._limits = limits or ServiceLimits()
+        self._broken: asyncio.Future[None] | None = None
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> ExitCode:
+        """Work until `stop` is set, then drain within one deadline.
+
+        Raises what made a worker fail (`FatalError` where a delivery failed for good, `UnreachableError` where the
+        group can't be joined); nothing is committed after the failure.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            for worker in self._workers:
+                await worker.start(self._fail)
+            await self._unless_broken(stop.wait())
+            self._stopping = True
+            deadline = Deadline.after(self._limits.drain, self._clock)
+            await self._unless_broken(self._each(lambda worker: worker.drain(deadline)))
+        except BaseException:
+            await self._each(TargetWorker.abort)
+            raise
+        return ExitCode.DONE
+
+    def progress(self) -> dict[str, Progress]:
+        """Where each target stands. Callable from any thread."""
+        return {worker.target: worker.progress() for worker in self._workers}
+
+    def alive(self) -> Fact:
+        """Whether the event loop turns."""
+        now = self._clock.monotonic()
+        silent = [
+            name for name, progress in self.progress().items() if now - progress.seen_at > self._limits.silent
+        ]
+        return Fact("loop", not silent, f"nothing heard of {', '.join(silent)}" if silent else "turning")
+
+    def ready(self) -> Fact:
+        """Whether every target has its place in its group. A place without partitions is one too: others have them."""
+        if self._stopping:
+            return Fact("group", ok=False, why="draining")
+        outside = [name for name, progress in self.progress().items() if not progress.joined]
+        return Fact("group", not outside, f"not joined: {', '.join(outside)}" if outside else "joined")
+
+    async def _unless_broken(self, work: Coroutine[Any, Any, object]) -> None:
+        """Await this, but raise what makes a worker fail as soon as one does."""
+        assert self._broken is not None  # noqa: S101 - set before any work
+        task = asyncio.create_task(work)
+        waiting: set[asyncio.Future[Any]] = {task, self._broken}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for done in (self._broken, task):
+                if done.done():
+                    done.result()
+        finally:
+            task.cancel()
+
+    async def _each(self, work: Callable[[TargetWorker], Awaitable[None]]) -> None:
+        await asyncio.gather(*(work(worker) for worker in self._workers))
+
+    def _fail(self, error: BaseException) -> None:
+        if self._broken is not None and not self._broken.done():
+            log.error("worker_failed", kind=type(error).__name__, error=str(error))
+            self._broken.set_exception(error)

@@ -1,0 +1,173 @@
+"""From an outcome to the records that make it known. Nothing is produced here."""
+
+from dataclasses import dataclass
+
+from schemas import headers as h
+from schemas.codec import encode_response
+from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
+from schemas.errors import Stage
+from schemas.response import PayloadFields, ResponseFields, TimingFields, UsageFields
+from workers.core.clock import Clock
+from workers.core.errors import MessageError, PermanentError
+from workers.core.ports import Answer
+from workers.core.records import Headers, Outgoing
+from workers.core.topology.names import Names
+from workers.inference.message import Answered, Delayed, Failed, Message, Outcome
+from workers.policies.retry import TREATMENTS
+
+_PASSED_ON = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION, h.REPLAY_ID, h.REPLAY_COUNT})
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An outcome and the records that make it known."""
+
+    outcome: Outcome
+    records: tuple[Outgoing, ...]
+
+
+class Settlement:
+    """Writes the responses, delays and dead letters of one target."""
+
+    def __init__(self, target: str, names: Names, clock: Clock) -> None:
+        self._target = target
+        self._names = names
+        self._group = names.worker_group(target)
+        self._clock = clock
+        self._target_header = (h.TARGET, target.encode())
+
+    def settle(self, message: Message, outcome: Outcome) -> Settled:
+        """The records for this outcome."""
+        match outcome:
+            case Answered(answer):
+                return self._answered(message, outcome, answer)
+            case Failed():
+                return self.failed(message, outcome)
+            case Delayed():
+                return Settled(outcome, (self._delayed(message, outcome),))
+
+    def failed(self, message: Message, outcome: Failed) -> Settled:
+        """An error response, and a dead letter where an operator should find the message."""
+        response = self._response(message, _error_payload(outcome.error), "error")
+        if not outcome.dead_letter:
+            return Settled(outcome, (response,))
+        return Settled(outcome, (response, self._dead_letter(message, outcome.error)))
+
+    def refused(self, message: Message, settled: Settled, refusal: PermanentError) -> Settled | None:
+        """What to publish when one of the records is refused for its size, with nothing written.
+
+        An answer becomes an error response and a dead letter; where the dead letter itself does not fit, the response
+        alone says so. None: nothing is left to try.
+        """
+        if isinstance(settled.outcome, Failed) and not settled.outcome.dead_letter:
+            return None
+        worth_keeping = not isinstance(settled.outcome, Failed)
+        what = "its answer" if isinstance(settled.outcome, Answered) else "the message with its headers"
+        error = PermanentError(
+            refusal.error_class, f"{what} can't be published: {refusal.reason}", stage=Stage.PUBLISH
+        )
+        return self.failed(message, Failed(error, dead_letter=worth_keeping))
+
+    def _answered(self, message: Message, outcome: Answered, answer: Answer) -> Settled:
+        return Settled(outcome, (self._response(message, _answer_payload(answer), "ok"),))
+
+    def _response(self, message: Message, payload: PayloadFields, status: str) -> Outgoing:
+        now = self._clock.wall()
+        fields: ResponseFields = {
+            "message_id": message.message_id,
+            "source": self._target,
+            "payload": payload,
+            "status": "ok" if status == "ok" else "error",
+            "route": {
+                "target": self._target,
+                "rule": message.marks.rule,
+                "instance": message.instance,
+                "attempts": message.state.attempts,
+            },
+            "timing": self._timing(message, now),
+            "timestamp": round(now, 3),
+        }
+        encoded = encode_response(fields, message.wire)
+        headers = self._headers(message) + tuple(
+            (name, h.to_bytes(value)) for name, value in encoded.headers.items()
+        )
+        return Outgoing(self._names.responses, message.record.key, encoded.value, headers)
+
+    def _headers(self, message: Message) -> Headers:
+        passed = tuple(header for header in message.record.headers if header[0] in _PASSED_ON)
+        return ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header, *passed)
+
+    def _timing(self, message: Message, now: float) -> TimingFields:
+        """Milliseconds. Between processes these are differences of wall clocks, so a skewed clock must not make them negative."""
+        marks = message.marks
+        taken = (now - (self._clock.monotonic() - message.taken_at)) * 1000
+        routed = marks.received_ms if marks.routed_ms is None else marks.routed_ms
+        return {
+            "queued": max(0.0, round(float(routed - marks.received_ms), 3)),
+            "routed": max(0.0, round(taken - routed, 3)),
+            "model": round(message.model_seconds * 1000, 3),
+            "total": max(0.0, round(now * 1000 - marks.received_ms, 3)),
+        }
+
+    def _delayed(self, message: Message, outcome: Delayed) -> Outgoing:
+        record, now = message.record, str(round(self._clock.wall() * 1000))
+        first = message.state.first_failed_at
+        updates = {
+            **origin_fields(record.headers, record.topic, record.partition, record.offset),
+            h.MESSAGE_ID: message.message_id,
+            h.TARGET: self._target,
+            h.RECEIVED_AT: str(message.marks.received_ms),
+            h.ATTEMPT: str(message.state.attempts),
+            h.DEFERRALS: str(message.state.deferrals),
+            h.NOT_BEFORE: str(outcome.not_before_ms),
+            h.FIRST_FAILED_AT: now if first is None else str(round(first * 1000)),
+            h.LAST_FAILED_AT: now,
+            h.ERROR_CLASS: outcome.error.error_class.value,
+        }
+        topic = self._names.retry(self._target, outcome.label)
+        return Outgoing(topic, record.key, record.value, h.with_headers(record.headers, updates))
+
+    def _dead_letter(self, message: Message, error: MessageError) -> Outgoing:
+        record = message.record
+        failure = Failure(
+            error_class=error.error_class,
+            stage=error.stage,
+            reason=error.reason,
+            failed_at_ms=round(self._clock.wall() * 1000),
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            group=self._group,
+            status=error.status,
+            message_id=message.message_id,
+            source=message.request.source if message.request is not None else None,
+            target=self._target,
+            instance=message.instance,
+            rule=message.marks.rule,
+            attempt=message.state.attempts,
+            deferrals=message.state.deferrals,
+        )
+        headers = dead_letter_headers(record.headers, failure)
+        timestamp = message.marks.received_ms
+        return Outgoing(self._names.dead_letters, record.key, record.value, headers, timestamp_ms=timestamp)
+
+
+def _answer_payload(answer: Answer) -> PayloadFields:
+    usage: UsageFields | None = None
+    if answer.usage is not None:
+        usage = {
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+            "total_tokens": answer.usage.total_tokens,
+        }
+    return {
+        "text": answer.text,
+        "model": answer.model,
+        "finish_reason": answer.finish_reason,
+        "usage": usage,
+    }
+
+
+def _error_payload(error: MessageError) -> PayloadFields:
+    retryable = TREATMENTS[error.error_class].retryable
+    return {"error": {"code": error.error_class, "reason": error.reason, "retryable": retryable}}

@@ -1,0 +1,93 @@
+"""Counts what became of messages, in metrics and on `fleet_logs`, once it is delivered."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter
+
+from schemas.errors import ErrorClass, Stage
+from schemas.events import Step
+from workers.core.clock import Clock
+from workers.core.errors import MessageError
+from workers.core.events import EventLog
+from workers.core.metrics import ANSWERED, DEAD_LETTERED, STAGE_SECONDS, TOKENS, Metrics
+from workers.core.ports import Answer
+from workers.inference.message import Answered, Delayed, Failed, Message
+from workers.inference.settle import Settled
+
+
+class Tally:
+    """The books of one target. Metric children are looked up once: a look-up a message is too slow."""
+
+    def __init__(self, target: str, metrics: Metrics, events: EventLog, clock: Clock) -> None:
+        self._target = target
+        self._events = events
+        self._clock = clock
+        self._answered = {status: metrics.counter(ANSWERED, target, status) for status in ("ok", "error")}
+        self._dead: dict[tuple[ErrorClass, Stage], Counter] = {
+            (name, stage): metrics.counter(DEAD_LETTERED, "worker", name, stage)
+            for name in ErrorClass
+            for stage in Stage
+        }
+        self._prompt = metrics.counter(TOKENS, target, "prompt")
+        self._completion = metrics.counter(TOKENS, target, "completion")
+        self._queued, self._model, self._total = (
+            metrics.histogram(STAGE_SECONDS, target, stage) for stage in ("queued", "model", "total")
+        )
+
+    def enter(self, delivered: Iterable[tuple[Message, Settled]]) -> None:
+        """Enter messages whose outcomes have been delivered."""
+        wall, now = self._clock.wall(), self._clock.monotonic()
+        for message, settled in delivered:
+            total = max(0.0, wall - message.marks.received_ms / 1000)
+            self._model.observe(message.model_seconds)
+            self._queued.observe(max(0.0, total - (now - message.taken_at)))
+            self._total.observe(total)
+            match settled.outcome:
+                case Answered(answer):
+                    self._enter_answer(message, answer, total)
+                case Failed(error, dead_letter):
+                    self._enter_failure(message, error, total, dead_letter=dead_letter)
+                case Delayed():
+                    pass
+
+    def _enter_answer(self, message: Message, answer: Answer, total: float) -> None:
+        self._answered["ok"].inc()
+        usage = answer.usage
+        if usage is not None:
+            self._prompt.inc(usage.prompt_tokens)
+            self._completion.inc(usage.completion_tokens)
+        self._events.emit(
+            Step.ANSWERED,
+            message.message_id,
+            source=message.request.source if message.request is not None else None,
+            target=self._target,
+            rule=message.marks.rule,
+            instance=message.instance,
+            model=answer.model,
+            attempt=message.state.attempts,
+            duration_ms=round(message.model_seconds * 1000, 3),
+            total_ms=round(total * 1000, 3),
+            prompt_tokens=usage.prompt_tokens if usage is not None else None,
+            completion_tokens=usage.completion_tokens if usage is not None else None,
+            total_tokens=usage.total_tokens if usage is not None else None,
+            position=message.record.position,
+        )
+
+    def _enter_failure(
+        self, message: Message, error: MessageError, total: float, *, dead_letter: bool
+    ) -> None:
+        self._answered["error"].inc()
+        if dead_letter:
+            self._dead[error.error_class, error.stage].inc()
+        self._events.emit(
+            Step.DEAD_LETTERED if dead_letter else Step.ANSWERED,
+            message.message_id,
+            source=message.request.source if message.request is not None else None,
+            target=self._target,
+            rule=message.marks.rule,
+            instance=message.instance,
+            attempt=message.state.attempts,
+            total_ms=round(total * 1000, 3),
+            error_class=error.error_class,
+            position=message.record.position,
+        )

@@ -1,0 +1,166 @@
+"""The worker of one target: intake, dispatch, delivery and commits, from joining the group to leaving it."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from workers.core.deadlines import Deadline
+from workers.core.errors import RelayError
+from workers.core.metrics import Metrics
+from workers.core.ports import Publisher, Subscription
+from workers.core.records import TopicPartition
+from workers.core.topology.names import Names
+from workers.inference.committer import Committer
+from workers.inference.delivery import Delivery
+from workers.inference.dispatch import Dispatcher
+from workers.inference.intake import Hooks, Intake, IntakePolicy
+from workers.inference.meters import Meters
+from workers.inference.pipeline import Pipeline, Surroundings, TargetPolicy
+from workers.inference.pool import Pool
+from workers.inference.settle import Settlement
+from workers.inference.tally import Tally
+
+log = structlog.get_logger()
+
+_COMMIT_EVERY = 0.2  # seconds
+_LOOK_EVERY = 10  # commits between two looks at the lag
+_CLOSING = 2.0  # seconds of the shutdown deadline kept for commit and leaving
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSetup:
+    """What makes one target's worker different from another's."""
+
+    target: TargetPolicy
+    intake: IntakePolicy
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world, as one target's worker sees it. It owns the subscription and the pool; others use the publisher too."""
+
+    subscription: Subscription
+    publisher: Publisher
+    pool: Pool
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Facts for health checks, times in monotonic seconds.
+
+    `moved_at`: when messages were last finished, or none was waiting; `seen_at`: when the facts were written.
+    """
+
+    joined: bool  # has been assigned partitions at least once
+    lag: int
+    in_flight: int
+    moved_at: float
+    seen_at: float
+
+
+class TargetWorker:
+    """Works through one target's topic."""
+
+    def __init__(self, setup: TargetSetup, ports: Ports, around: Surroundings) -> None:
+        self.target = setup.target.name
+        self._ports = ports
+        self._clock = around.clock
+        self._group = setup.names.worker_group(self.target)
+        settlement = Settlement(self.target, setup.names, around.clock)
+        tally = Tally(self.target, ports.metrics, around.events, around.clock)
+        pipeline = Pipeline(setup.target, ports.pool, around)
+        self._intake = Intake(ports.subscription, setup.intake, around.clock)
+        self._delivery = Delivery(ports.publisher, settlement, self._intake, tally)
+        self._dispatcher = Dispatcher(self._intake, ports.pool, pipeline, self._delivery)
+        self._committer = Committer(self._intake, ports.subscription, ports.metrics, self._group)
+        self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
+        self._ticking: asyncio.Task[None] | None = None
+        self._failed: Callable[[BaseException], None] = lambda _: None
+        now = around.clock.monotonic()
+        self._progress = Progress(joined=False, lag=0, in_flight=0, moved_at=now, seen_at=now)
+
+    async def start(self, failed: Callable[[BaseException], None]) -> None:
+        """Join the group. Returns at once; `failed` is called when the worker can't keep its promises any more."""
+        self._failed = failed
+        self._delivery.when_failed(self._fail)
+        self._dispatcher.when_failed(self._fail)
+        await self._intake.start(Hooks(self._dispatcher.fill, self._fail))
+        self._ticking = asyncio.create_task(self._tick(), name=f"commits of {self.target}")
+
+    async def drain(self, deadline: Deadline) -> None:
+        """Finish what is in flight and leave the group, all within the deadline; what is left is not committed.
+
+        Order matters: a group that is left before the commit gives finished work to somebody else.
+        """
+        # 1. Fetch no more. 2. Finish what is in flight; what can't be until the deadline is abandoned.
+        # 3. An outcome counts as finished only when it is delivered, so nothing is left to flush.
+        abandoned = await self._intake.drain(_less(deadline))
+        await self._stop_ticking()
+        # 4. Commit what is finished.
+        committed = await self._committer.commit()
+        # 5. Leave the group. 6. Close.
+        await self._leave(deadline)
+        log.info("drained", target=self.target, abandoned=abandoned, committed=committed)
+
+    async def abort(self) -> None:
+        """Leave everything as it is: nothing more is finished or committed. Messages in flight come again."""
+        self._committer.stop()
+        self._intake.abort()
+        await self._stop_ticking()
+        await self._leave(Deadline.after(0.5, self._clock))
+
+    def progress(self) -> Progress:
+        """Where the worker stands. Cheap, and callable from any thread."""
+        return self._progress
+
+    def _fail(self, error: BaseException) -> None:
+        """Commit nothing any more, at once; then let the process stop."""
+        self._committer.stop()
+        self._intake.abort()
+        self._failed(error)
+
+    async def _leave(self, deadline: Deadline) -> None:
+        await self._ports.subscription.close(deadline)
+        await self._ports.pool.close()
+
+    async def _stop_ticking(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+
+    async def _tick(self) -> None:
+        try:
+            for turn in itertools.count():
+                await asyncio.sleep(_COMMIT_EVERY)
+                await self._committer.commit()
+                lag = await self._ports.subscription.lag() if turn % _LOOK_EVERY == 0 else None
+                self._look(lag)
+        except RelayError as error:
+            self._fail(error)
+
+    def _look(self, lag: Mapping[TopicPartition, int] | None) -> None:
+        """Bring metrics and health facts up to date."""
+        in_flight = self._meters.show(self._intake, lag)
+        waiting = self._progress.lag if lag is None else sum(lag.values())
+        finished = self._meters.finished(self._intake.finished)
+        moved = finished > 0 or in_flight + waiting == 0
+        now = self._clock.monotonic()
+        self._progress = Progress(
+            joined=self._progress.joined or bool(self._intake.assignments),
+            lag=waiting,
+            in_flight=in_flight,
+            moved_at=now if moved else self._progress.moved_at,
+            seen_at=now,
+        )
+
+
+def _less(deadline: Deadline) -> Deadline:
+    """The part of a deadline that work in flight may use; the rest is for the commit and for leaving."""
+    return Deadline(deadline.at - min(_CLOSING, deadline.remaining() / 4), deadline.clock)
