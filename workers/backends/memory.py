@@ -1,0 +1,68 @@
+"""A backend in memory, for tests: it answers and fails as told, and waits where it is held."""
+
+import asyncio
+from collections import deque
+
+from schemas.errors import ErrorClass
+from workers.core.errors import MessageError, TransientError
+from workers.core.ports import Answer, Call
+
+ANSWER = Answer("an answer", finish_reason="stop")
+
+
+class MemoryBackend:
+    """See `core.ports.Backend`. Answers `default` unless the script says otherwise.
+
+    `calls` holds every call that came in; `in_flight` and `peak` say how many there were at a time.
+    """
+
+    def __init__(self, name: str = "memory", default: Answer | MessageError = ANSWER) -> None:
+        self._name = name
+        self.default = default
+        self.calls: list[Call] = []
+        self.in_flight = 0
+        self.peak = 0
+        self.closed = False
+        self._script: deque[Answer | MessageError] = deque()
+        self._gate = asyncio.Event()
+        self._gate.set()
+
+    @property
+    def name(self) -> str:
+        """See `Backend`."""
+        return self._name
+
+    def then(self, *outcomes: Answer | MessageError) -> None:
+        """The next calls end so, one after the other; then it is `default` again."""
+        self._script.extend(outcomes)
+
+    def hold(self) -> None:
+        """Calls wait from now on, those that came before `release` too."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        """Let the waiting calls and all later ones through."""
+        self._gate.set()
+
+    async def call(self, call: Call) -> Answer:
+        """See `Backend`. An outcome is taken from the script when the call comes in, not when it is let through."""
+        if self.closed:
+            raise TransientError(ErrorClass.CONNECT, f"{self._name} was let go")
+        self.calls.append(call)
+        outcome = self._script.popleft() if self._script else self.default
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            async with asyncio.timeout(call.timeout):
+                await self._gate.wait()
+        except TimeoutError as error:
+            raise TransientError(ErrorClass.TIMEOUT, f"{self._name} did not answer in time") from error
+        finally:
+            self.in_flight -= 1
+        if isinstance(outcome, MessageError):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """See `Backend`."""
+        self.closed = True
