@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import ErrorClass, Stage
-from workers.core.errors import FatalError, PermanentError, RelayError, UnreachableError
+from workers.core.errors import FatalError, PermanentError, RelayError, UnreachableError, UsageError
 
 # librdkafka's own codes have names that start with an underscore; they are public all the same.
 # ruff: noqa: SLF001
@@ -148,4 +148,11 @@ def unreachable(address: object, error: KafkaError | None = None) -> Unreachable
     return UnreachableError(
         f"no Kafka broker answers at {address}{why}; check the address and kafka.security in topology.yaml, or start "
         "one with `relayfleet broker start`"
+    )
+
+
+def refused_settings(error: KafkaException) -> UsageError:
+    """The client did not take its configuration."""
+    return UsageError(
+        f"the Kafka client refuses its settings: {kafka_error(error).str()}; see kafka in topology.yaml"
     )

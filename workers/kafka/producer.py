@@ -18,7 +18,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, PermanentError, RelayError
 from workers.core.metrics import DELIVERY_FAILURES, Metrics
 from workers.core.records import Outgoing
-from workers.kafka.failures import kafka_error, refused_record
+from workers.kafka.failures import kafka_error, refused_record, refused_settings
 from workers.kafka.logs import client_logger
 from workers.kafka.posts import PostBox
 from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_sizes
@@ -119,10 +119,12 @@ class KafkaPublisher:
         self._timer: asyncio.TimerHandle | None = None
         self._interval = 0.0
         self._quiet = 0
-        self._producer = Producer(
-            {**config, **self._policy.config(), "error_cb": self._on_error}, logger=client_logger()
-        )
-        self._posts = PostBox(config, metrics)
+        settings = {**config, **self._policy.config(), "error_cb": self._on_error}
+        try:
+            self._producer = Producer(settings, logger=client_logger())
+            self._posts = PostBox(config, metrics)
+        except KafkaException as error:
+            raise refused_settings(error) from error
 
     def deliver(self, records: Sequence[Outgoing]) -> Awaitable[None]:
         """See `Publisher`. The queue being full is no error: the records wait in line, and so does the caller."""

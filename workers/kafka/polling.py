@@ -1,0 +1,211 @@
+"""The thread that polls. It never waits for work: what it can't hand over it leaves with the broker, paused."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import Event, Lock, Thread
+from typing import Protocol as Interface
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
+
+from workers.core.errors import FatalError
+from workers.core.metrics import Metrics
+from workers.core.records import Received, TopicPartition
+from workers.kafka.commits import Committer
+from workers.kafka.convert import received
+from workers.kafka.failures import is_hopeless, is_protocol_missing, kafka_error, refused_settings
+from workers.kafka.holding import ends_of
+from workers.kafka.logs import client_logger
+from workers.kafka.membership import Protocol, SubscriptionPolicy, member_config
+from workers.kafka.ownership import Ownership
+from workers.kafka.rebalances import Rebalances, RebalanceSide
+
+_log = structlog.get_logger()
+
+BATCH = 500
+_WAIT = 0.1  # seconds in one poll: how soon a stop is seen
+_WAIT_PAUSED = 0.01  # the same while partitions are paused: how soon a resume is seen
+
+
+class LoopSide(RebalanceSide, Interface):
+    """What the event loop is told, and what it asks for. Nothing in here blocks or raises."""
+
+    @property
+    def ahead(self) -> int:
+        """Records handed over and not yet taken."""
+
+    @property
+    def full(self) -> frozenset[TopicPartition]:
+        """Partitions that must not be fetched for now."""
+
+    def records(self, batch: list[Received], ends: Mapping[TopicPartition, int]) -> None:
+        """Records came; `ends` has the next offset of each partition in `batch`."""
+
+    def failed(self, error: BaseException) -> None:
+        """It is over."""
+
+
+class _ProtocolMissing(Exception):  # noqa: N818 - a signal inside this module
+    """The broker does not know KIP-848."""
+
+
+class PollThread:
+    """Owns the consumer: makes it, polls it, closes it."""
+
+    def __init__(
+        self,
+        config: Mapping[str, object],
+        group: str,
+        topics: Sequence[str],
+        policy: SubscriptionPolicy,
+        loop_side: LoopSide,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._group = group
+        self._topics = topics
+        self._policy = policy
+        self._loop_side = loop_side
+        self._stopping = Event()
+        self.finished = Event()
+        self.ownership = Ownership()
+        self.committer = Committer(group, lambda: self._consumer, self.ownership, metrics)
+        self._rebalances = Rebalances(self.ownership, self.committer, loop_side, policy, self._stopping)
+        self._open = (
+            Lock()
+        )  # held for a moment by whoever else calls the consumer, so that it isn't closed meanwhile
+        self._closed = False
+        self._paused: frozenset[TopicPartition] = frozenset()
+        self._crowded = False
+        self._fatal: KafkaError | None = None
+        self._consumer = self._join("classic" if policy.protocol == "classic" else "consumer")
+        self._thread = Thread(target=self._run, name=f"kafka-poll-{group}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the group after the poll under way; `finished` says when. No callback asks the loop any more."""
+        self._stopping.set()
+
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """The lowest and the next offset of partitions as far as the client knows them. No network."""
+        with self._open:
+            if self._closed:
+                return {}
+            found: dict[TopicPartition, tuple[int, int]] = {}
+            for place in places:
+                with suppress(KafkaException):
+                    found[place] = self._consumer.get_watermark_offsets(ClientPartition(*place), cached=True)
+            return found
+
+    def _join(self, protocol: Protocol) -> Consumer:
+        settings = member_config(self._config, self._group, self._policy, protocol)
+        try:
+            consumer = Consumer({**settings, "error_cb": self._on_error}, logger=client_logger())
+        except KafkaException as error:
+            raise refused_settings(error) from error
+        self._rebalances.subscribe(consumer, self._topics, self._forget_pauses)
+        return consumer
+
+    def _run(self) -> None:
+        try:
+            self._poll_or_fall_back()
+        except Exception as error:  # noqa: BLE001 - a thread that dies in silence is the worst of all failures
+            _log.error("kafka.consumer_failed", group=self._group, error=str(error))
+            self._stopping.set()
+            self._loop_side.failed(error)
+        finally:
+            self._shut()
+
+    def _poll_or_fall_back(self) -> None:
+        try:
+            self._poll_until_stopped()
+        except _ProtocolMissing:
+            _log.info("kafka.classic_protocol", group=self._group, why="the broker does not know KIP-848")
+            self._consumer.close()
+            self._fatal = None
+            self._consumer = self._join("classic")
+            self._poll_until_stopped()
+
+    def _poll_until_stopped(self) -> None:
+        consumer = self._consumer
+        while not self._stopping.is_set():
+            self._apply_pauses()
+            # `consume` alone would wait until its batch is full.
+            first = consumer.poll(_WAIT_PAUSED if self._paused else _WAIT)
+            if first is not None:
+                self._hand_over([first, *consumer.consume(BATCH - 1, 0)])
+            if self._fatal is not None:
+                self._judge(self._fatal)
+
+    def _hand_over(self, messages: list[Message]) -> None:
+        batch: list[Received] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                batch.append(received(message))
+            else:
+                self._judge(error)
+        ends = ends_of(batch)
+        epochs = self.ownership.epochs
+        strangers = [place for place in ends if place not in epochs]
+        if strangers:  # polled just before they were taken from us
+            batch = [record for record in batch if (record.topic, record.partition) in epochs]
+            for place in strangers:
+                del ends[place]
+        if batch:
+            self._loop_side.records(batch, ends)
+
+    def _judge(self, error: KafkaError) -> None:
+        """Raise for what polling on does not mend."""
+        if is_protocol_missing(error) and self._policy.protocol == "auto" and not self.ownership.epochs:
+            raise _ProtocolMissing
+        if is_hopeless(error) or is_protocol_missing(error):
+            raise FatalError(f"group {self._group} can't go on: {error.str()}")
+        _log.warning("kafka.consumer_error", group=self._group, error=error.str())
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Errors that belong to no record. Raising in here would be lost: the poll loop looks at them."""
+        if is_hopeless(error) or is_protocol_missing(error):
+            self._fatal = error
+
+    def _apply_pauses(self) -> None:
+        """Pause in the client what must be, and nothing else."""
+        ahead = self._loop_side.ahead
+        if ahead >= self._policy.max_ahead:
+            self._crowded = True
+        elif ahead <= self._policy.max_ahead // 4:
+            self._crowded = False
+        full = self._loop_side.full
+        if not self._crowded and full == self._paused:
+            return
+        ours = frozenset(self.ownership.epochs)
+        wanted = ours if self._crowded else full & ours
+        self._switch(self._consumer.pause, wanted - self._paused)
+        self._switch(self._consumer.resume, (self._paused - wanted) & ours)
+        self._paused = wanted
+
+    def _switch(
+        self, method: Callable[[list[ClientPartition]], None], places: frozenset[TopicPartition]
+    ) -> None:
+        if places:
+            method([ClientPartition(*place) for place in places])
+
+    def _forget_pauses(self) -> None:
+        self._paused = frozenset()
+
+    def _shut(self) -> None:
+        """Leave the group, after the last commit under way."""
+        self.committer.close()
+        with self._open:
+            self._closed = True
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            why = kafka_error(error).str() if isinstance(error, KafkaException) else str(error)
+            _log.warning("kafka.leave_failed", group=self._group, why=why)
+        self.ownership.drop(list(self.ownership.epochs))
+        self.finished.set()
