@@ -16,12 +16,17 @@ import fastavro
 
 from schemas.avsc import EXTRA, PARTS
 from schemas.codec import jsontext
+from schemas.codec.skim import MAX_ITEMS, too_many_items
 from schemas.errors import DecodeError
 from schemas.registry import AvroSchema, bundled
+
+_SKIM_ABOVE_BYTES = 64 * 1024  # what is shorter can't hold enough items to matter
 
 
 def read(data: bytes, start: int, schema: AvroSchema, wire: str) -> dict[str, Any]:
     """The datum that fills `data` from `start` to its end, in JSON types. Raises `DecodeError` with the byte."""
+    if len(data) > _SKIM_ABOVE_BYTES and too_many_items(data, start, schema.parsed):
+        raise DecodeError(f"more than {MAX_ITEMS} items in arrays and maps", wire=wire)
     stream = io.BytesIO(data)
     stream.seek(start)
     try:
@@ -52,12 +57,17 @@ def unpack(fields: dict[str, Any], record: Mapping[str, Any], wire: str, path: s
 
 
 def write(fields: Mapping[str, Any], name: str) -> bytes:
-    """The fields as a datum of our own schema of this name."""
+    """The fields as a datum of our own schema of this name. Raises `ValueError` for fields that are not its."""
     schema = bundled(name)
     try:
         return _dump(_pack(fields, schema.definition), schema)
-    except (UnicodeEncodeError, OverflowError):
-        return _dump(_pack(jsontext.mended(fields), schema.definition), schema)
+    except (ValueError, TypeError, OverflowError):
+        mended = jsontext.mended(fields)
+    try:
+        return _dump(_pack(mended, schema.definition), schema)
+    except (ValueError, TypeError):
+        pass  # fastavro's own text shows the values
+    raise ValueError(f"these are not the fields of a {name}")
 
 
 # What fastavro raises on bytes that were not written with the schema; found by fuzzing, held by a test.
