@@ -48,7 +48,8 @@ class Launcher:
     def await_started(self, pid: int, deadline: Deadline) -> None:
         """Wait until the broker says that it serves. Raises `UnreachableError` with its last words if it does not."""
         while _STARTED not in self._files.console.read_text(errors="replace"):
-            if broker_process.find(pid, self._files.properties) is None:
+            # By pid alone: right after the launch the kernel may not show the command line yet.
+            if broker_process.ended(pid):
                 raise self._failure("the embedded Kafka ended while starting")
             if deadline.expired:
                 raise self._failure("the embedded Kafka did not start in time")
@@ -89,4 +90,5 @@ def _tail(file: Path) -> str:
 
 
 def _last_lines(text: str) -> str:
-    return "\n".join(text.splitlines()[-_SHOWN_LINES:])
+    lines = [line for line in text.splitlines() if not line.startswith("\tat ")]
+    return "\n".join(lines[-_SHOWN_LINES:])

@@ -1,8 +1,8 @@
 """The broker as a process of the operating system: started detached, recognised again, stopped."""
 
 import os
-import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,8 @@ from workers.local.broker_config import HOST
 
 MAIN = "kafka.Kafka"
 _CONNECT_WITHIN = 1.0  # seconds
+_KILLED_WITHIN = 10.0
+_LOOK_EVERY = 0.02
 _log = structlog.get_logger()
 
 
@@ -36,37 +38,55 @@ def launch(command: Sequence[str], console: Path, environment: Mapping[str, str]
 
 def find(pid: int | None, properties: Path) -> psutil.Process | None:
     """The process `pid` if it lives and is the broker of this properties file, never a stranger with that pid."""
-    if pid is None:
+    if pid is None or ended(pid):
         return None
+    try:
+        process = psutil.Process(pid)
+        command = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return process if command[-2:] == [MAIN, str(properties)] else None
+
+
+def ended(pid: int) -> bool:
+    """Whether no process with this pid runs; a child of ours that has ended is reaped."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             process.wait(timeout=0)
-            return None
-        command = process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.TimeoutExpired):
-        return None
-    return process if command[-2:] == [MAIN, str(properties)] else None
+            return True
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:  # a zombie that its parent has not reaped
+        return True
+    return False
 
 
 def terminate(process: psutil.Process, deadline: Deadline) -> bool:
     """SIGTERM, and SIGKILL at the deadline. Returns whether it went by itself."""
     with suppress(psutil.NoSuchProcess):
         process.terminate()
-    try:
-        process.wait(timeout=deadline.remaining())
-    except psutil.TimeoutExpired:
-        _log.warning("broker_killed", pid=process.pid, reason="it did not stop within the deadline")
-        kill(process)
-        return False
-    return True
+    if _await_end(process.pid, deadline):
+        return True
+    _log.warning("broker_killed", pid=process.pid, reason="it did not stop within the deadline")
+    kill(process)
+    return False
 
 
 def kill(process: psutil.Process) -> None:
     """SIGKILL, and wait until it is gone."""
     with suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGKILL)
-    process.wait()
+        process.kill()
+    _await_end(process.pid, Deadline.after(_KILLED_WITHIN))
+
+
+def _await_end(pid: int, deadline: Deadline) -> bool:
+    # Not psutil's `wait`: that never returns for the zombie of a parent that does not reap.
+    while not ended(pid):
+        if deadline.expired:
+            return False
+        time.sleep(_LOOK_EVERY)
+    return True
 
 
 def accepts(port: int) -> bool:

@@ -5,7 +5,8 @@ A file enters the cache only after its checksum was found right, and a cached on
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -92,13 +93,20 @@ class JarCache:
     """The pinned jars on this machine. `seen` is a file that remembers what was verified, by size and time."""
 
     def __init__(
-        self, jars: Sequence[Jar], repository: Path, seen: Path, fetch: Fetch, report: Report
+        self,
+        jars: Sequence[Jar],
+        repository: Path,
+        seen: Path,
+        fetch: Fetch,
+        report: Report,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._jars = jars
         self._repository = repository
         self._seen = seen
         self._fetch = fetch
         self._report = report
+        self._sleep = sleep
 
     def classpath(self) -> list[Path]:
         """Every jar, verified; what is missing or damaged is downloaded first.
@@ -164,6 +172,7 @@ class JarCache:
             retry=tenacity.retry_if_exception_type((OSError, RuntimeError)),
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=tenacity.wait_exponential(multiplier=0.2),
+            sleep=self._sleep,
             reraise=True,
         )
         retrying(self._attempt, jar, staging)
