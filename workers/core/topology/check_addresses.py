@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from workers.core.topology.model import Kafka, OpenAITarget
+from workers.core.topology.model import Kafka, OpenAITarget, Stores
 from workers.core.topology.problems import Fault, Path
 
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]@]+):([0-9]{1,5})")
+_REDIS = re.compile(r"(rediss?://[^\s/]|unix://)")
 _MAX_PORT = 65_535
 _PORTS = {"http": 80, "https": 443}
 
@@ -53,6 +54,14 @@ def _sasl(kafka: Kafka) -> Iterator[Fault]:
             yield Fault(
                 (*path, name), f"does nothing with {security.protocol}", "choose SASL_SSL, or leave it out"
             )
+
+
+def check_stores(stores: Stores) -> Iterator[Fault]:
+    """Faults of `stores`."""
+    if stores.redis is not None and _REDIS.match(stores.redis.get_secret_value()) is None:
+        yield Fault(
+            ("stores", "redis"), "is not the address of a Redis", "for example redis://127.0.0.1:6379/0"
+        )
 
 
 def check_instances(path: Path, target: OpenAITarget) -> Iterator[Fault]:

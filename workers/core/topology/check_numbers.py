@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workers.core.topology.model import Retry, Target
+from workers.core.topology.model import Once, Retry, Target
 from workers.core.topology.problems import Fault, Path
 from workers.core.topology.values import format_duration
 
@@ -16,6 +16,17 @@ def check_numbers(path: Path, target: Target) -> Iterator[Fault]:
             (*path, "timeout"),
             f"a call may take {format_duration(target.timeout)}, and the message expires after {format_duration(target.expires_after)}",
             "make `timeout` shorter, or `expires_after` longer",
+        )
+
+
+def check_once(once: Once) -> Iterator[Fault]:
+    """Faults of `once`."""
+    if once.lease >= once.window:
+        field = "lease" if "lease" in once.model_fields_set else "window"
+        yield Fault(
+            ("once", field),
+            f"a claim of {format_duration(once.lease)} outlives the window of {format_duration(once.window)}",
+            "make `lease` the shorter one",
         )
 
 

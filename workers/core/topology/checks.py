@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from workers.core.topology.check_addresses import check_instances, check_kafka
-from workers.core.topology.check_numbers import check_numbers
+from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
+from workers.core.topology.check_numbers import check_numbers, check_once
 from workers.core.topology.check_pattern import check_pattern
 from workers.core.topology.check_sql import check_sql
 from workers.core.topology.check_topics import check_topics
-from workers.core.topology.model import Condition, Kafka, OpenAITarget, Route, SqlTarget, Target, Topics
+from workers.core.topology.model import (
+    Condition,
+    Kafka,
+    Once,
+    OpenAITarget,
+    Route,
+    SqlTarget,
+    Stores,
+    Target,
+    Topics,
+)
 from workers.core.topology.problems import Fault, Path, did_you_mean
 
 _TARGET_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}")
@@ -20,6 +30,8 @@ class Parts:
     """A topology in the parts that are well formed by themselves; None and absent ones have been reported."""
 
     kafka: Kafka | None
+    stores: Stores | None
+    once: Once | None
     topics: Topics | None
     routes: tuple[tuple[int, Route], ...]  # with their index in the file
     targets: Mapping[str, Target]
@@ -31,6 +43,10 @@ def check(parts: Parts) -> Iterator[Fault]:
     """Every fault between the parts."""
     if parts.kafka is not None:
         yield from check_kafka(parts.kafka)
+    if parts.stores is not None:
+        yield from check_stores(parts.stores)
+    if parts.once is not None:
+        yield from check_once(parts.once)
     yield from _routes(parts)
     for name, target in parts.targets.items():
         yield from _target(name, target, parts)

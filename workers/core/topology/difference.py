@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from workers.core.ports import Admin, TopicState
 
@@ -17,9 +18,6 @@ class Create:
 
     topic: TopicState
 
-    def __str__(self) -> str:
-        return f"create {self.topic.name} with {self.topic.partitions} partitions, replication {self.topic.replication}"
-
 
 @dataclass(frozen=True, slots=True)
 class Grow:
@@ -29,12 +27,6 @@ class Grow:
     partitions: int
     existing: int
 
-    def __str__(self) -> str:
-        return (
-            f"grow {self.name} from {self.existing} to {self.partitions} partitions"
-            " (keys move: order per key starts anew)"
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Configure:
@@ -43,12 +35,6 @@ class Configure:
     name: str
     config: Mapping[str, str]
     existing: Mapping[str, str]
-
-    def __str__(self) -> str:
-        changes = (
-            f"{key} {self.existing.get(key, 'unset')} -> {value}" for key, value in self.config.items()
-        )
-        return f"configure {self.name}: {', '.join(changes)}"
 
 
 Action = Create | Grow | Configure
@@ -61,9 +47,6 @@ class Refusal:
     name: str
     message: str
     instead: str
-
-    def __str__(self) -> str:
-        return f"leave {self.name}: {self.message}; {self.instead}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +61,14 @@ class Difference:
     def differs(self) -> bool:
         """Whether the cluster is not what the topology asks for."""
         return bool(self.actions or self.refusals)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for scripts."""
+        return {
+            "actions": [_as_json(action) for action in self.actions],
+            "refused": [asdict(refusal) for refusal in self.refusals],
+            "unknown": list(self.unknown),
+        }
 
 
 def difference(wanted: Sequence[TopicState], existing: Mapping[str, TopicState]) -> Difference:
@@ -100,6 +91,16 @@ def difference(wanted: Sequence[TopicState], existing: Mapping[str, TopicState])
             configured.append(Configure(topic.name, kept, set_now))
         refusals += [*_shape(topic, found), *losing.values()]
     return Difference((*created, *grown, *configured), tuple(refusals), _unknown(wanted, existing))
+
+
+def _as_json(action: Action) -> dict[str, Any]:
+    match action:
+        case Create(topic):
+            return {"action": "create", **asdict(topic)}
+        case Grow():
+            return {"action": "grow", **asdict(action)}
+        case Configure():
+            return {"action": "configure", **asdict(action)}
 
 
 async def apply(actions: Sequence[Action], admin: Admin) -> None:

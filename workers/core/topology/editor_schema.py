@@ -38,7 +38,7 @@ def editor_schema() -> Schema:
     for node in _nodes(schema, ("kafka", "security", "mechanism"), None):
         if "enum" in node:
             node["enum"] = [name for name in node["enum"] if name not in MECHANISMS]
-    _allow_references(schema)
+    _tidy(schema)
     _drop_unused(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -94,22 +94,39 @@ def _alternatives(root: Schema, node: Schema, kind: str | None) -> Iterator[Sche
         yield from _alternatives(root, option, kind)
 
 
-def _allow_references(node: Any) -> None:
-    """Numbers and choices may come from `${NAME}` too."""
+def _tidy(node: Any) -> None:
+    """For readers: no titles that repeat names, no whole sections as defaults; any value may come from `${NAME}`."""
     if isinstance(node, list):
         for inner in node:
-            _allow_references(inner)
+            _tidy(inner)
     if not isinstance(node, dict):
         return
+    for name in [name for name in node if _noise(name, node[name])]:
+        del node[name]
     for inner in node.values():
-        _allow_references(inner)
-    if node.get("type") in ("integer", "number", "boolean") or (
-        "enum" in node and node.get("type") == "string"
-    ):
-        kept = {
-            name: node.pop(name) for name in list(node) if name not in ("title", "description", "default")
-        }
-        node["anyOf"] = [kept, dict(_REFERENCE)]
+        _tidy(inner)
+    kind = node.get("type")
+    if kind in ("integer", "number") or (kind == "string" and "enum" in node):
+        own = {name: node.pop(name) for name in list(node) if name not in ("description", "default")}
+        node["anyOf"] = [own, dict(_REFERENCE)]
+    if "anyOf" in node:
+        node["anyOf"] = _flat(node["anyOf"])
+
+
+def _noise(name: str, value: Any) -> bool:
+    # gt, ge and le are left where a text is allowed too: they say nothing to an editor
+    return (name in ("title", "gt", "ge", "le", "min_length") and not isinstance(value, dict)) or (
+        name == "default" and (value is None or isinstance(value, dict | list))
+    )
+
+
+def _flat(options: list[Schema]) -> list[Schema]:
+    flat: list[Schema] = []
+    for option in options:
+        for inner in option["anyOf"] if option.keys() == {"anyOf"} else [option]:
+            if inner not in flat:
+                flat.append(inner)
+    return flat
 
 
 def _drop_unused(schema: Schema) -> None:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workers.core.topology.checks import Parts, check
 from workers.core.topology.document import MAX_BYTES, Document, UnreadableError, read_document
-from workers.core.topology.model import Kafka, Route, Target, Topics, Topology
+from workers.core.topology.model import Kafka, Once, Route, Stores, Target, Topics, Topology
 from workers.core.topology.problems import Fault, Path, Place, Problem, TopologyError, field_name
 from workers.core.topology.references import Resolver
 from workers.core.topology.secrets import literal_secrets
@@ -89,6 +89,8 @@ def _parts(data: dict[str, Any]) -> Parts:
             valid[name] = target
     return Parts(
         kafka=_valid(_KAFKA, data.get("kafka", {})),
+        stores=_valid(_STORES, data.get("stores", {})),
+        once=_valid(_ONCE, data.get("once", {})),
         topics=_valid(_TOPICS, data.get("topics", {})),
         routes=tuple(
             (index, route) for index, value in enumerate(listed) if (route := _valid(_ROUTE, value))
@@ -100,6 +102,8 @@ def _parts(data: dict[str, Any]) -> Parts:
 
 
 _KAFKA: TypeAdapter[Kafka] = TypeAdapter(Kafka)
+_STORES: TypeAdapter[Stores] = TypeAdapter(Stores)
+_ONCE: TypeAdapter[Once] = TypeAdapter(Once)
 _TOPICS: TypeAdapter[Topics] = TypeAdapter(Topics)
 _ROUTE: TypeAdapter[Route] = TypeAdapter(Route)
 _TARGET: TypeAdapter[Target] = TypeAdapter(Target)

@@ -2,8 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
 
+from workers.core.redact import MASK
+from workers.core.topology.secrets import masked_dsn
 from workers.core.topology.values import (
     Bytes,
     Count,
@@ -16,8 +27,18 @@ from workers.core.topology.values import (
 )
 
 Text = Annotated[str, AfterValidator(visible)]
-TextList = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+TextList = Annotated[
+    tuple[str, ...],
+    BeforeValidator(one_or_many),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 """Texts; a single one may be written without a list."""
+Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, when_used="json", return_type=str)]
+Dsn = Annotated[
+    SecretStr,
+    PlainSerializer(lambda dsn: masked_dsn(dsn.get_secret_value()), when_used="json", return_type=str),
+]
+"""Masked when dumped as JSON; the password and the options' values alone for an address."""
 Partitions = Annotated[Count, Field(ge=1, le=10_000)]
 Replication = Annotated[Count, Field(ge=1, le=99)]
 Concurrency = Annotated[
@@ -41,11 +62,11 @@ class Security(Strict):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     username: str | None = None
-    password: SecretStr | None = None
+    password: Secret | None = None
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
-    key_password: SecretStr | None = None
+    key_password: Secret | None = None
 
 
 class Kafka(Strict):
@@ -117,7 +138,7 @@ class Instance(Strict):
     url: str
     weight: Number = Field(default=1, gt=0, le=1_000_000)
     concurrency: Concurrency = 64
-    api_key: Annotated[SecretStr | None, BeforeValidator(blank_is_none)] = None
+    api_key: Annotated[Secret | None, BeforeValidator(blank_is_none)] = None
 
 
 class Retry(Strict):
@@ -184,7 +205,7 @@ class SqlTarget(TargetBase):
     """One query against a database; parameters are always bound."""
 
     type: Literal["sql"]
-    dsn: SecretStr
+    dsn: Dsn
     query: Text
     parameters: dict[str, ParameterSource] = Field(default_factory=dict)
     answer: Text
@@ -195,11 +216,31 @@ class SqlTarget(TargetBase):
 Target = Annotated[OpenAITarget | SqlTarget, Field(discriminator="type")]
 
 
+class Stores(Strict):
+    """What the workers of a fleet share beside Kafka. Without `redis` a worker remembers by itself, in memory."""
+
+    redis: Annotated[Dsn | None, BeforeValidator(blank_is_none)] = None
+
+
+class Once(Strict):
+    """How a repeated message is recognised and answered without a second call.
+
+    Answers are kept for `window`; while a message is worked on nobody else is, and a crashed worker's claim ends
+    after `lease`. With the store down the fleet goes on, and may call twice, or waits.
+    """
+
+    window: Seconds = Field(default=86_400.0, gt=0)
+    lease: Seconds = Field(default=10.0, ge=1)
+    when_store_down: Literal["continue", "pause"] = "continue"
+
+
 class Topology(Strict):
     """A whole deployment."""
 
     version: Literal[1]
     kafka: Kafka = Kafka()
+    stores: Stores = Stores()
+    once: Once = Once()
     topics: Topics = Topics()
     intents: dict[str, Intent] = Field(default_factory=dict)
     routes: tuple[Route, ...] = Field(min_length=1)

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import SecretStr
-
-from workers.core.redact import MASK
+from workers.core.redact import MASK, is_secret_name
 from workers.core.topology.problems import Fault, Path
 
 _FIELDS = ("api_key", "password", "key_password")
+_ADDRESSES = ("dsn", "redis")
 _ADVICE = "write it as ${NAME} or ${file:PATH}"
 
 
@@ -24,7 +22,7 @@ def literal_secrets(data: Any, path: Path = ()) -> Iterator[Fault]:
         here = (*path, name)
         if _in_settings(here) and name in _FIELDS and value is not None and "${" not in str(value):
             yield Fault(here, "a secret must not stand in the file", _ADVICE)
-        elif name == "dsn" and isinstance(value, str) and _literal_password(value):
+        elif name in _ADDRESSES and isinstance(value, str) and _literal_password(value):
             yield Fault(here, "a password must not stand in the file", _ADVICE)
         else:
             yield from literal_secrets(value, here)
@@ -42,32 +40,23 @@ def _literal_password(dsn: str) -> bool:
 
 
 def masked_dsn(dsn: str) -> str:
-    """A database address without password and without the values of its options; what can't be read is hidden whole."""
-    try:
-        parts = urlsplit(dsn)
-        options = urlencode(
-            [(name, MASK) for name, _ in parse_qsl(parts.query, keep_blank_values=True)], safe="*"
-        )
-    except ValueError:
+    """An address of a database or store without password and without the values of its options; what can't be read is hidden whole."""
+    scheme, separator, rest = dsn.partition("://")
+    if not separator:
         return MASK
-    if not parts.scheme:
-        return MASK
-    userinfo, at, host = parts.netloc.rpartition("@")
+    rest, question, options = rest.partition("?")
+    userinfo, at, place = rest.rpartition("@")
     user, colon, _ = userinfo.partition(":")
-    netloc = f"{user}{colon}{MASK if colon else ''}{at}{host}"
-    return (
-        urlunsplit((parts.scheme, netloc, parts.path, options, "")).replace(":/", ":///", 1)
-        if not netloc
-        else (urlunsplit((parts.scheme, netloc, parts.path, options, "")))
-    )
+    names = "&".join(f"{option.partition('=')[0]}={MASK}" for option in options.split("&")) if options else ""
+    return f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}{question}{names}"
 
 
-def masked(value: Any, name: str = "") -> Any:
-    """Dumped settings as plain values to print: secrets replaced, addresses without their passwords."""
-    if isinstance(value, SecretStr):
-        return masked_dsn(value.get_secret_value()) if name == "dsn" else MASK
+def masked_fields(value: Any, name: str = "") -> Any:
+    """Dumped settings with texts masked whose free-form name says that they are secret."""
     if isinstance(value, dict):
-        return {key: masked(inner, key) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(inner, name) for inner in value]
+        return {key: masked_fields(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_fields(inner, name) for inner in value]
+    if isinstance(value, str) and name not in _ADDRESSES and is_secret_name(name):
+        return MASK
     return value

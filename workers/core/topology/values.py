@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _UNITS = {"ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400", "w": "604800"}
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
@@ -107,7 +107,11 @@ _SIZE_SCHEMA = {
 }
 
 Seconds = Annotated[
-    float, BeforeValidator(parse_duration), Field(le=MAX_SECONDS), WithJsonSchema(_DURATION_SCHEMA)
+    float,
+    BeforeValidator(parse_duration),
+    Field(le=MAX_SECONDS),
+    PlainSerializer(format_duration, when_used="json", return_type=str),
+    WithJsonSchema(_DURATION_SCHEMA),
 ]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(le=MAX_BYTES), WithJsonSchema(_SIZE_SCHEMA)]
 Count = Annotated[int, BeforeValidator(refuse_bool)]
