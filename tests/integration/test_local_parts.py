@@ -27,7 +27,7 @@ async def start(command: tuple[str, ...], probe: Probe, directory: Path) -> Chil
         assert child.running, child.last_lines(5)
         return await probe() is None
 
-    condition: Callable[[], Awaitable[bool]] = ready
+    condition: Callable[[], bool | Awaitable[bool]] = ready
     await eventually(condition, timeout=30)
     return child
 
