@@ -34,7 +34,10 @@ def start(
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Start it, or leave it running; it outlives this command. The first start downloads Kafka."""
+    """Start it, or leave it running; it outlives this command. The first start downloads Kafka from Maven Central.
+
+    Behind a firewall, RELAYFLEET_MAVEN_URL names a mirror: what comes is checked against pinned checksums anyway.
+    """
     _show(lambda: _broker(home, performance).start(), output)
 
 

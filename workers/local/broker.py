@@ -18,8 +18,7 @@ from workers.local.broker_state import BrokerState, load_state, locked, save_sta
 from workers.local.download import DownloadReport
 from workers.local.free_ports import Ports
 from workers.local.java import find_java
-from workers.local.kafka_jars import JarCache, kafka_version, maven_cache, read_pins
-from workers.local.maven import MavenFetch
+from workers.local.kafka_jars import Jar, JarCache, Report, kafka_version, maven_cache, read_pins
 
 START_WITHIN = 90.0  # seconds, the download not counted
 STOP_WITHIN = 30.0
@@ -123,11 +122,16 @@ class EmbeddedBroker:
 
     def _launcher(self) -> Launcher:
         report = DownloadReport(f"Kafka {kafka_version(self._pins)}")
-        fetch = MavenFetch(self._environment.get("RELAYFLEET_MAVEN_URL"))
         repository = maven_cache(self._environment)
-        jars = JarCache(self._pins, repository, self._files.verified_jars, fetch, report)
+        jars = JarCache(self._pins, repository, self._files.verified_jars, self._fetch, report)
         java = find_java(self._environment)
         return Launcher(self._files, java.executable, jars.classpath(), self._environment)
+
+    def _fetch(self, jar: Jar, directory: Path, report: Report) -> Path:
+        # Imported when a jar is missing, not by every process that asks where the broker is: it takes a while.
+        from workers.local.maven import MavenFetch
+
+        return MavenFetch(self._environment.get("RELAYFLEET_MAVEN_URL"))(jar, directory, report)
 
     def _launch(self, launcher: Launcher, deadline: Deadline) -> None:
         try:

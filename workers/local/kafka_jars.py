@@ -163,9 +163,15 @@ class JarCache:
         for future in as_completed(futures):
             try:
                 future.result()
+            except WrongJarError as error:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise UnreachableError(f"{futures[future].path}: {error}") from error
             except (OSError, RuntimeError) as error:
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise UnreachableError(f"Kafka needs {futures[future].path}: {error}") from error
+                raise UnreachableError(
+                    f"{futures[future].path} can't be downloaded: {error}. "
+                    "Where Maven Central is out of reach, RELAYFLEET_MAVEN_URL names a mirror"
+                ) from error
 
     def _obtain(self, jar: Jar, staging: Path) -> None:
         retrying = tenacity.Retrying(
