@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from workers.core.errors import UnreachableError
-from workers.core.metrics import COMMITS, Metrics
 from workers.core.ports import Subscription
 from workers.inference.intake import Intake
 
@@ -15,12 +14,10 @@ log = structlog.get_logger()
 class Committer:
     """Commits one group's positions. After `stop` it commits nothing more, whatever is asked of it."""
 
-    def __init__(self, intake: Intake, subscription: Subscription, metrics: Metrics, group: str) -> None:
+    def __init__(self, intake: Intake, subscription: Subscription, group: str) -> None:
         self._intake = intake
         self._subscription = subscription
         self._group = group
-        self._ok = metrics.counter(COMMITS, group, "ok")
-        self._failed = metrics.counter(COMMITS, group, "failed")
         self._one_at_a_time = asyncio.Lock()
         self._stopped = False
         self._failing = False
@@ -38,23 +35,16 @@ class Committer:
             except UnreachableError as error:
                 for assignment in positions:
                     assignment.moved = True
-                self._failed.inc()
                 self._say(error)
                 return False
             for assignment, position in positions.items():
                 assignment.committed = position
-            self._ok.inc()
             self._failing = False
             return True
 
     def stop(self) -> None:
         """Commit nothing from now on."""
         self._stopped = True
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing is committed any more."""
-        return self._stopped
 
     def _say(self, error: UnreachableError) -> None:
         if not self._failing:

@@ -78,7 +78,7 @@ class TargetWorker:
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally)
         self._dispatcher = Dispatcher(self._intake, ports.pool, pipeline, self._delivery)
-        self._committer = Committer(self._intake, ports.subscription, ports.metrics, self._group)
+        self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None
         self._failed: Callable[[BaseException], None] = lambda _: None

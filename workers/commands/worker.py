@@ -1,0 +1,133 @@
+"""`relayfleet worker`: calls the backends of some targets, or of all, until it is told to stop."""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+
+from workers import assembly
+from workers.commands.common import HealthPortOption, KafkaOption, TopologyOption, fail, load
+from workers.commands.processes import Processes
+from workers.core.clock import SystemClock
+from workers.core.errors import RelayError
+from workers.core.exit_codes import ExitCode
+from workers.core.health import Health, HealthServer
+from workers.core.logging import configure_logging
+from workers.core.metrics import Metrics
+from workers.core.settings import Settings
+from workers.local.children import Watchdog
+
+log = structlog.get_logger()
+
+# Messages make young objects by the thousand and hardly a cycle; by default Python would look for some all the time.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
+TargetOption = Annotated[
+    list[str] | None, typer.Option("--target", help="Work for this target alone; may be given again.")
+]
+ProcessesOption = Annotated[
+    int,
+    typer.Option("--processes", min=1, max=256, help="How many processes to run, each a worker of its own."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says, for this process or for its children."""
+
+    targets: Sequence[str]
+    topology: Path | None
+    kafka: str | None
+    health_port: int
+
+    def arguments(self, number: int) -> list[str]:
+        """The command line of child `number`; each has a health port of its own."""
+        port = self.health_port + number if self.health_port else 0
+        arguments = ["worker", "--health-port", str(port)]
+        for target in self.targets:
+            arguments += ["--target", target]
+        if self.topology is not None:
+            arguments += ["--topology", str(self.topology)]
+        if self.kafka is not None:
+            arguments += ["--kafka", self.kafka]
+        return arguments
+
+
+def worker(
+    target: TargetOption = None,
+    processes: ProcessesOption = 1,
+    topology: TopologyOption = None,
+    kafka: KafkaOption = None,
+    health_port: HealthPortOption = 0,
+) -> None:
+    """Answer messages, until SIGTERM or Ctrl-C drains the worker; a second one aborts.
+
+    Exits 0 after a drain, 2 for a topology or topics that are wrong, 4 where Kafka can't be reached, 70 where a record
+    could not be delivered, 130 where the drain was cut short. With --processes N, process n (from 0) serves its health
+    on --health-port + n, and one that dies is started again.
+    """
+    configure_logging("worker")
+    options = Options(target or (), topology, kafka, health_port)
+    try:
+        code = _work(options) if processes == 1 else asyncio.run(_supervise(options, processes))
+    except RelayError as error:
+        fail(error)
+    raise typer.Exit(code)
+
+
+def _work(options: Options) -> ExitCode:
+    """Be the worker."""
+    settings, health, metrics = Settings.read(), Health(), Metrics()
+
+    async def main() -> ExitCode:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
+        topology = load(options.topology, settings)
+        async with assembly.open_worker(
+            topology, settings, metrics, kafka=options.kafka, targets=options.targets
+        ) as service:
+            health.alive_when(service.alive)
+            health.ready_when(service.ready)
+            calm_collector()
+            return await service.run(stop)
+
+    with HealthServer(health, metrics, port=options.health_port) as server:
+        log.info("serving health and metrics", address=server.address)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main())
+
+
+async def _supervise(options: Options, count: int) -> int:
+    """Keep `count` workers running."""
+    watchdog = Watchdog()
+    try:
+        commands = [options.arguments(number) for number in range(count)]
+        processes = Processes(commands, watchdog, SystemClock())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, processes.signal, signal.SIGTERM)
+        return await processes.run()
+    finally:
+        watchdog.close()
+
+
+def calm_collector() -> None:
+    """Leave what the start made out of every later collection, and collect seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        log.warning("second signal: what is in flight is left and comes again")
+        os._exit(ExitCode.ABORTED)
+    stop.set()

@@ -1,0 +1,81 @@
+"""One target's worker from the topology."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers.backends.factory import OpenedBackend
+from workers.core.metrics import Metrics
+from workers.core.ports import Publisher, Subscription
+from workers.core.topology.delays import retry_delays
+from workers.core.topology.model import Target, Topology
+from workers.core.topology.names import Names
+from workers.inference.intake import IntakePolicy
+from workers.inference.pipeline import Surroundings, TargetPolicy
+from workers.inference.pool import Pool, Seat
+from workers.inference.throttle import Limits
+from workers.inference.worker import Ports, TargetSetup, TargetWorker
+from workers.policies.retry import RetryPolicy
+
+_ADAPTIVE = 64  # calls at once where the topology leaves the number to us
+
+# The window of a partition: room for the calls under way and for the next batch, within bounds of memory.
+_WINDOW_PER_CALL = 8
+_SMALLEST_WINDOW = 500
+_LARGEST_WINDOW = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What all targets of one process share."""
+
+    topology: Topology
+    publisher: Publisher
+    metrics: Metrics
+    around: Surroundings
+
+
+def group_topics(topology: Topology, target: str) -> list[str]:
+    """What a target's workers read: its topic and its delay topics."""
+    names = Names(topology)
+    return [
+        names.target(target),
+        *(names.retry(target, label) for label, _ in retry_delays(topology.targets[target])),
+    ]
+
+
+def seat(opened: OpenedBackend) -> Seat:
+    """An opened backend's place in a pool."""
+    concurrency = _ADAPTIVE if opened.concurrency == "adaptive" else opened.concurrency
+    return Seat(opened.backend, concurrency, opened.weight)
+
+
+def build_worker(
+    fleet: Fleet, target: str, subscription: Subscription, backends: Sequence[OpenedBackend]
+) -> TargetWorker:
+    """A worker that is not started yet."""
+    settings, names = fleet.topology.targets[target], Names(fleet.topology)
+    pool = Pool(target, [seat(opened) for opened in backends], fleet.metrics)
+    window = min(max(_WINDOW_PER_CALL * pool.capacity, _SMALLEST_WINDOW), _LARGEST_WINDOW)
+    intake = IntakePolicy(
+        delays={names.retry(target, label): seconds for label, seconds in retry_delays(settings)},
+        ordered=settings.ordering == "key",
+        limits=Limits(window=window),
+    )
+    policy = TargetPolicy(target, settings.timeout, settings.expires_after, retry_policy(settings))
+    ports = Ports(subscription, fleet.publisher, pool, fleet.metrics)
+    return TargetWorker(TargetSetup(policy, intake, names), ports, fleet.around)
+
+
+def retry_policy(target: Target) -> RetryPolicy:
+    """The target's bounds and waits."""
+    retry = target.retry
+    return RetryPolicy(
+        attempts=retry.attempts,
+        initial=retry.initial,
+        multiplier=retry.multiplier,
+        max_wait=retry.max,
+        jitter=retry.jitter == "full",
+        hold_up_to=retry.hold_up_to,
+        ladder=retry_delays(target),
+        ordered=target.ordering == "key",
+    )
