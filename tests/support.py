@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -15,11 +15,21 @@ from workers.core.deadlines import Deadline
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]],
-    timeout: float = 10.0,  # noqa: ASYNC109 - the condition is polled, never cancelled half-way
+    condition: Callable[[], Coroutine[Any, Any, T]], timeout: float = ..., interval: float = ...
+) -> T: ...
+
+
+@overload
+async def eventually(condition: Callable[[], T], timeout: float = ..., interval: float = ...) -> T: ...
+
+
+async def eventually(
+    condition: Callable[[], Any],
+    timeout: float = 10.0,
     interval: float = 0.02,
-) -> T:
+) -> Any:
     """Call `condition` (plain or async) until what it returns is true, and return that.
 
     An `AssertionError` from the condition counts as "not yet". Raises `AssertionError` after `timeout` seconds, with
@@ -30,7 +40,7 @@ async def eventually(
         last: object
         try:
             value = condition()
-            result: T = await value if inspect.isawaitable(value) else value
+            result = await value if inspect.isawaitable(value) else value
             if result:
                 return result
             last = result

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from tests.support import unique
 
@@ -85,7 +85,7 @@ class Watcher:
                 self.outcomes.setdefault(response["message_id"], []).append(response["status"])
                 self.answers_in_order.append(response["message_id"])
             else:
-                self.dead_letter_ids[_message_id(list(message.headers() or ()))] += 1
+                self.dead_letter_ids[_message_id(message)] += 1
 
     def has_all(self, ids: Iterable[str]) -> bool:
         """Whether each of these has an outcome by now."""
@@ -97,6 +97,7 @@ class Watcher:
         self._consumer.close()
 
 
-def _message_id(headers: Iterable[tuple[str, str | bytes | None]]) -> str:
-    found = dict(headers).get("relay.message-id")
+def _message_id(message: Message) -> str:
+    headers = message.headers() or []
+    found = dict(headers if isinstance(headers, list) else headers.items()).get("relay.message-id")
     return found.decode() if isinstance(found, bytes) else "unknown"

@@ -18,12 +18,12 @@ import orjson
 import yaml
 from confluent_kafka import Producer
 
-from tests.chaos.history import History, Watcher
+from tests.history import History, Watcher
 from tests.support import eventually, unique
 from workers.core.clock import SystemClock
 from workers.core.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 TARGET: dict[str, Any] = {
     "type": "openai",
