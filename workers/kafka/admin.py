@@ -1,0 +1,200 @@
+"""The port `Admin` over confluent-kafka's admin client, its futures awaited."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    OffsetSpec,
+    ResourceType,
+    TopicMetadata,
+)
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from workers.core.errors import RelayError, UsageError
+from workers.core.ports import ClusterInfo, TopicState
+from workers.core.records import Position, TopicPartition
+from workers.kafka.failures import is_passing, kafka_error, refused_settings, unreachable
+
+_TIMEOUT = 5.0  # seconds for one request
+_GRACE = 2.0  # seconds after which a request that should have timed out is given up
+
+
+class KafkaAdmin:
+    """Looks and changes; every call answers within a few seconds or raises `UnreachableError`.
+
+    What the broker refuses (a topic that exists already, a value it does not know, a missing right) is a `UsageError`.
+    """
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        self._address = config.get("bootstrap.servers")
+        self._why: KafkaError | None = None
+        settings: dict[str, Any] = {**config, "error_cb": self._on_error, "socket.timeout.ms": 10_000}
+        try:
+            self._client = AdminClient(settings, logger=_silent())
+        except KafkaException as error:
+            raise refused_settings(error) from error
+
+    async def cluster(self) -> ClusterInfo:
+        """See `Admin`."""
+        answer = await self._await(self._client.describe_cluster(request_timeout=_TIMEOUT))
+        nodes = answer.nodes or []
+        return ClusterInfo(answer.cluster_id or "?", tuple(f"{node.host}:{node.port}" for node in nodes))
+
+    async def topics(self, names: Sequence[str] | None = None) -> Mapping[str, TopicState]:
+        """See `Admin`. Kafka's own topics, whose names begin with `__`, are only shown when asked for."""
+        known = await self._known()
+        shown = [name for name in (known if names is None else names) if name in known]
+        if names is None:
+            shown = [name for name in shown if not name.startswith("__")]
+        configs = await self._configs(shown)
+        return {
+            name: TopicState(
+                name, len(known[name].partitions), _replication(known[name]), configs.get(name, {})
+            )
+            for name in shown
+        }
+
+    async def create(self, topics: Sequence[TopicState]) -> None:
+        """See `Admin`."""
+        wanted = [
+            NewTopic(topic.name, topic.partitions, topic.replication, config=dict(topic.config))
+            for topic in topics
+        ]
+        if wanted:
+            answers = self._client.create_topics(wanted, request_timeout=_TIMEOUT, operation_timeout=_TIMEOUT)
+            await self._await_all(answers)
+
+    async def grow(self, topic: str, partitions: int) -> None:
+        """See `Admin`."""
+        await self._await_all(
+            self._client.create_partitions([NewPartitions(topic, partitions)], request_timeout=_TIMEOUT)
+        )
+
+    async def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """See `Admin`."""
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        await self._await_all(self._client.incremental_alter_configs([resource], request_timeout=_TIMEOUT))
+
+    async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """See `Admin`. Raises `UsageError` for a topic that does not exist."""
+        known = await self._known()
+        missing = sorted(set(topics) - set(known))
+        if missing:
+            raise UsageError(
+                f"topics do not exist: {', '.join(missing)}; `relayfleet topology apply` creates them"
+            )
+        places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
+        if not places:
+            return {}
+        first = await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {place: (first[place], end[place]) for place in places}
+
+    async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
+        """See `Admin`. A group that nobody knows stands nowhere: the answer is empty."""
+        request = [ConsumerGroupTopicPartitions(group)]
+        answers = self._client.list_consumer_group_offsets(request, request_timeout=_TIMEOUT)
+        found = (await self._await_all(answers, ignore={KafkaError.GROUP_ID_NOT_FOUND})).get(group)
+        return {
+            TopicPartition(item.topic, item.partition): Position(item.offset, item.metadata or "")
+            for item in (found.topic_partitions if found is not None else [])
+            if item.offset >= 0
+        }
+
+    async def close(self) -> None:
+        """See `Admin`. The client lets go when it is collected; nothing is left to wait for."""
+
+    async def _known(self) -> Mapping[str, TopicMetadata]:
+        """All topics; asking for one by name could create it."""
+        try:
+            answer = await asyncio.to_thread(self._client.list_topics, timeout=_TIMEOUT)
+        except KafkaException as error:
+            raise self._translated(kafka_error(error)) from error
+        return {name: topic for name, topic in answer.topics.items() if topic.error is None}
+
+    async def _configs(self, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """What was set on the topics themselves."""
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = await self._await_all(
+            self._client.describe_configs(resources, request_timeout=_TIMEOUT),
+            ignore={KafkaError.UNKNOWN_TOPIC_OR_PART},  # deleted since
+        )
+        return {
+            resource.name: {
+                name: entry.value
+                for name, entry in entries.items()
+                if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value and entry.value is not None
+            }
+            for resource, entries in answers.items()
+        }
+
+    async def _offsets(
+        self, places: Iterable[TopicPartition], spec: OffsetSpec
+    ) -> Mapping[TopicPartition, int]:
+        wanted = {ClientPartition(*place): spec for place in places}
+        answers = await self._await_all(self._client.list_offsets(wanted, request_timeout=_TIMEOUT))
+        return {TopicPartition(place.topic, place.partition): info.offset for place, info in answers.items()}
+
+    async def _await_all(
+        self, answers: Mapping[Any, "Future[Any]"], ignore: Iterable[int] = ()
+    ) -> dict[Any, Any]:
+        """Every answer by its key; the first that failed is raised, once all are in."""
+        found: dict[Any, Any] = {}
+        failure: RelayError | None = None
+        for key, answer in answers.items():
+            try:
+                found[key] = await self._await(answer, ignore)
+            except RelayError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return found
+
+    async def _await(self, answer: "Future[Any]", ignore: Iterable[int] = ()) -> Any:
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), _TIMEOUT + _GRACE)
+        except TimeoutError as error:
+            raise self._translated(KafkaError(KafkaError._TIMED_OUT)) from error  # noqa: SLF001 - its public name
+        except KafkaException as error:
+            failure = kafka_error(error)
+            if failure.code() in ignore:
+                return None
+            raise self._translated(failure) from error
+
+    def _translated(self, error: KafkaError) -> RelayError:
+        """No answer, or a refusal. The client's own reason for no answer is better than `timed out`."""
+        if is_passing(error):
+            self._client.poll(0)
+            return unreachable(self._address, self._why or error)
+        return UsageError(f"Kafka at {self._address} refuses this: {error.str()}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._why is None:  # noqa: SLF001 - its public name
+            self._why = error
+
+
+def _replication(topic: TopicMetadata) -> int:
+    return min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+
+
+def _silent() -> logging.Logger:
+    """For a client whose errors are raised: its log lines would only say them twice."""
+    logger = logging.getLogger("librdkafka.admin")
+    logger.setLevel(logging.CRITICAL + 1)
+    return logger
