@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
 from workers.core.topology.check_numbers import check_numbers, check_once
@@ -11,32 +10,15 @@ from workers.core.topology.check_sql import check_sql
 from workers.core.topology.check_topics import check_topics
 from workers.core.topology.model import (
     Condition,
-    Kafka,
-    Once,
     OpenAITarget,
     Route,
     SqlTarget,
-    Stores,
     Target,
-    Topics,
 )
+from workers.core.topology.parts import Parts
 from workers.core.topology.problems import Fault, Path, did_you_mean
 
 _TARGET_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A topology in the parts that are well formed by themselves; None and absent ones have been reported."""
-
-    kafka: Kafka | None
-    stores: Stores | None
-    once: Once | None
-    topics: Topics | None
-    routes: tuple[tuple[int, Route], ...]  # with their index in the file
-    targets: Mapping[str, Target]
-    declared: frozenset[str]  # every target's name, well formed or not
-    last_route: int  # the index of the last route in the file
 
 
 def check(parts: Parts) -> Iterator[Fault]:
@@ -52,7 +34,8 @@ def check(parts: Parts) -> Iterator[Fault]:
         yield from _target(name, target, parts)
     yield from _fallback_loops(parts)
     if parts.topics is not None:
-        yield from check_topics(parts.topics, parts.targets)
+        named = {name: target for name, target in parts.targets.items() if _TARGET_NAME.fullmatch(name)}
+        yield from check_topics(parts.topics, named)
 
 
 def _routes(parts: Parts) -> Iterator[Fault]:
@@ -74,7 +57,8 @@ def _routes(parts: Parts) -> Iterator[Fault]:
         yield from _blank((*path, "when"), route.when)
         if route.when.pattern is not None:
             yield from check_pattern((*path, "when", "pattern"), route.when.pattern)
-        yield from _reached(index, route, conditions, parts.last_route)
+        if index not in parts.mended:
+            yield from _reached(index, route, conditions, parts.last_route)
 
 
 def _reached(index: int, route: Route, conditions: dict[str, str], last: int) -> Iterator[Fault]:

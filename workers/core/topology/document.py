@@ -34,7 +34,7 @@ class Document:
 
     data: Any = None
     places: dict[Path, Places] = field(default_factory=dict)
-    plain: set[Path] = field(default_factory=set)  # scalars written without quotes
+    lost: set[Path] = field(default_factory=set)  # values that could not be read: a fault says why
     faults: list[Fault] = field(default_factory=list)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
@@ -82,7 +82,7 @@ def read_document(raw: bytes) -> Document:
         _check_bounds(text)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        raise _unreadable(error) from None
+        raise _unreadable(error, text) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UnreadableError(Place(1, 1), f"is not YAML: {' '.join(str(error).split())}") from None
     if node is None:
@@ -120,18 +120,23 @@ def _place(mark: Any) -> Place:
     return Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
 
 
-def _unreadable(error: yaml.MarkedYAMLError) -> UnreadableError:
+def _unreadable(error: yaml.MarkedYAMLError, file: str) -> UnreadableError:
+    place = _within(file, _place(error.problem_mark or error.context_mark))
+    line = file.split("\n")[place.line - 1]
     text = ", ".join(part for part in (error.context, error.problem) if part)
     suggestion = None
-    if "'\\t'" in text or "tab character" in text:
+    if "\t" in line[: len(line) - len(line.lstrip())]:
         suggestion = "indent with spaces: YAML allows no tabs"
     elif "single document" in text:
         suggestion = "keep everything in one document, without a second `---`"
     elif "mapping values are not allowed" in text:
         suggestion = "check the indentation, and put text with a colon in quotes"
-    return UnreadableError(
-        _place(error.problem_mark or error.context_mark), f"is not YAML: {text}", suggestion
-    )
+    return UnreadableError(place, f"is not YAML: {text}", suggestion)
+
+
+def _within(text: str, place: Place) -> Place:
+    """A file that ends too early is wrong at its end, not in the line after it."""
+    return min(place, _end_of(text.rstrip("\n")))
 
 
 def _check_bounds(text: str) -> None:
@@ -202,15 +207,16 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         if not isinstance(node, yaml.ScalarNode) or node.tag not in _SCALARS:
-            self._fault(path, f"tag {node.tag!r} is not allowed", "write the value without a tag")
-            return None
-        if node.style is None:
-            self._document.plain.add(path)
+            return self._lose(path, f"tag {node.tag!r} is not allowed", "write the value without a tag")
         try:
             return self._scalars.construct_object(node)
         except (ValueError, KeyError, yaml.YAMLError):
-            self._fault(path, f"{node.value[:40]!r} can't be read as {node.tag.removeprefix(_TAG)}", None)
-            return None
+            kind = node.tag.removeprefix(_TAG)
+            return self._lose(path, f"{node.value[:40]!r} can't be read as {kind}", "put text in quotes")
+
+    def _lose(self, path: Path, message: str, suggestion: str) -> None:
+        self._document.lost.add(path)
+        self._fault(path, message, suggestion)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -253,4 +259,4 @@ class _Builder:
 
 
 def _is_merge(key: yaml.Node) -> bool:
-    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and not key.style

@@ -1,22 +1,25 @@
 """Reading topology.yaml: the text, its references, its types, then what no single field can tell."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from workers.core.topology.checks import Parts, check
+from workers.core.redact import MASK
+from workers.core.topology.checks import check
 from workers.core.topology.document import MAX_BYTES, Document, UnreadableError, read_document
-from workers.core.topology.model import Kafka, Once, Route, Stores, Target, Topics, Topology
-from workers.core.topology.problems import Fault, Path, Place, Problem, TopologyError, field_name
+from workers.core.topology.model import Topology
+from workers.core.topology.parts import parts_of
+from workers.core.topology.problems import Fault, Path, Problem, TopologyError, field_name
 from workers.core.topology.references import Resolver
 from workers.core.topology.secrets import literal_secrets
 from workers.core.topology.unsupported import not_supported_yet
 from workers.core.topology.wording import faults_of
 
 _SHORTEST_HIDDEN = 4
-T = TypeVar("T")
+_QUOTED = re.compile(r"'[^']+'|`[^`]+`")
 
 
 def load_topology(path: FilePath, environment: Mapping[str, str]) -> Topology:
@@ -72,76 +75,8 @@ def _understand(data: Any) -> tuple[Topology | None, list[Fault]]:
             for fault in faults_of(error.errors(include_url=False), data)
             if not any(fault.path[: len(path)] == path for path in hidden)
         ]
-    crossed = [fault for fault in check(_parts(data)) if not _explained(fault, faults)]
+    crossed = [fault for fault in check(parts_of(data)) if not _explained(fault, faults)]
     return topology, [*unsupported, *faults, *crossed]
-
-
-def _parts(data: dict[str, Any]) -> Parts:
-    """What is well formed by itself, so that one mistake does not hide another."""
-    targets = data.get("targets")
-    routes = data.get("routes")
-    named = targets if isinstance(targets, dict) else {}
-    listed = routes if isinstance(routes, list) else []
-    valid: dict[str, Target] = {}
-    for name, value in named.items():
-        target = _valid(_TARGET, value)
-        if target is not None:
-            valid[name] = target
-    return Parts(
-        kafka=_valid(_KAFKA, data.get("kafka", {})),
-        stores=_valid(_STORES, data.get("stores", {})),
-        once=_valid(_ONCE, data.get("once", {})),
-        topics=_valid(_TOPICS, data.get("topics", {})),
-        routes=tuple(
-            (index, route) for index, value in enumerate(listed) if (route := _valid(_ROUTE, value))
-        ),
-        targets=valid,
-        declared=frozenset(named),
-        last_route=len(listed) - 1,
-    )
-
-
-_KAFKA: TypeAdapter[Kafka] = TypeAdapter(Kafka)
-_STORES: TypeAdapter[Stores] = TypeAdapter(Stores)
-_ONCE: TypeAdapter[Once] = TypeAdapter(Once)
-_TOPICS: TypeAdapter[Topics] = TypeAdapter(Topics)
-_ROUTE: TypeAdapter[Route] = TypeAdapter(Route)
-_TARGET: TypeAdapter[Target] = TypeAdapter(Target)
-
-
-def _valid(adapter: TypeAdapter[T], value: Any) -> T | None:
-    """The typed part; a wrong key is left out as long as the rest still holds."""
-    for _ in range(4):
-        try:
-            return adapter.validate_python(value, by_alias=True, by_name=False)
-        except ValidationError as error:
-            pruned = _without(value, faults_of(error.errors(include_url=False), value))
-            if pruned is None:
-                return None
-            value = pruned
-    return None
-
-
-def _without(value: Any, faults: list[Fault]) -> Any:
-    """`value` without the keys that are wrong; None where it can't do without them."""
-    for fault in faults:
-        path = fault.path
-        while path and isinstance(path[-1], int):
-            path = path[:-1]
-        if not path or fault.message == "is missing":
-            return None
-        value = _drop(value, path)
-    return value
-
-
-def _drop(value: Any, path: Path) -> Any:
-    if isinstance(value, list) and isinstance(path[0], int):
-        return [_drop(item, path[1:]) if index == path[0] else item for index, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    if len(path) == 1:
-        return {name: inner for name, inner in value.items() if name != path[0]}
-    return {name: _drop(inner, path[1:]) if name == path[0] else inner for name, inner in value.items()}
 
 
 def _explained(fault: Fault, others: list[Fault]) -> bool:
@@ -153,26 +88,28 @@ def _explained(fault: Fault, others: list[Fault]) -> bool:
 
 
 def _problems(file: str, document: Document, resolver: Resolver, faults: list[Fault]) -> list[Problem]:
-    missing = {fault.path for fault in resolver.faults}
+    lost = document.lost | {fault.path for fault in resolver.faults}
+    own = {*document.faults, *resolver.faults}
     problems: dict[Problem, None] = {}
     for fault in faults:
-        if fault.path in missing and fault not in resolver.faults:
-            continue  # the field is wrong because its reference leads nowhere, which is said already
-        place = fault.place or _place(document, fault)
-        hide = [(value, resolver.raw[path]) for path, value in resolver.values.items()]
-        message, advice = _hidden(fault.message, hide), fault.suggestion and _hidden(fault.suggestion, hide)
+        if fault.path in lost and fault not in own:
+            continue  # the field is wrong because its value could not be read, which is said already
+        place = fault.place or document.place(fault.path, key=fault.at_key)
+        message = _hidden(fault.message, fault.path, resolver)
+        advice = fault.suggestion and _hidden(fault.suggestion, fault.path, resolver)
         problems[Problem(file, place.line, place.column, field_name(fault.path), message, advice)] = None
     return list(problems)
 
 
-def _place(document: Document, fault: Fault) -> Place:
-    return document.place(fault.path, key=fault.at_key)
-
-
-def _hidden(text: str, values: list[tuple[str, str]]) -> str:
+def _hidden(text: str, path: Path, resolver: Resolver) -> str:
     """`text` without anything that came from the environment or a file."""
-    for value, raw in sorted(values, key=lambda pair: -len(pair[0])):
+    for at, value in sorted(resolver.values.items(), key=lambda item: -len(item[1])):
         for form in (value, repr(value)[1:-1]):
             if len(form) >= _SHORTEST_HIDDEN:
-                text = text.replace(form, raw)
-    return text
+                text = text.replace(form, resolver.raw[at])
+    value, raw = resolver.values.get(path, ""), resolver.raw.get(path, "")
+    return _QUOTED.sub(
+        # a quoted piece of what was read, that was not written like this
+        lambda match: f"`{MASK}`" if match[0][1:-1] in value and match[0][1:-1] not in raw else match[0],
+        text,
+    )
