@@ -34,7 +34,7 @@ class Committer:
     """Blocking commits for the commit thread and for the poll thread's rebalances."""
 
     def __init__(
-        self, group: str, consumer: Callable[[], Consumer], ownership: Ownership, metrics: Metrics
+        self, group: str, consumer: Callable[[], Consumer | None], ownership: Ownership, metrics: Metrics
     ) -> None:
         self._group = group
         self._consumer = consumer
@@ -90,8 +90,11 @@ class Committer:
         return failures
 
     def _call(self, wanted: list[ClientPartition]) -> dict[TopicPartition, KafkaError]:
+        consumer = self._consumer()
+        if consumer is None:
+            return {}
         try:
-            results = self._consumer().commit(offsets=wanted, asynchronous=False)
+            results = consumer.commit(offsets=wanted, asynchronous=False)
         except KafkaException as error:
             return {TopicPartition(item.topic, item.partition): kafka_error(error) for item in wanted}
         return {

@@ -112,6 +112,9 @@ def is_hopeless(error: KafkaError) -> bool:
 
 def is_protocol_missing(error: KafkaError) -> bool:
     """The broker does not know the consumer group protocol of KIP-848."""
+    if error.code() == KafkaError._FATAL:
+        # The cause of a fatal error is only in its text.
+        return KafkaError(KafkaError.UNSUPPORTED_VERSION).str() in error.str()
     return error.code() in _NO_PROTOCOL
 
 

@@ -1,6 +1,6 @@
 """The thread that polls. It never waits for work: what it can't hand over it leaves with the broker, paused."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Protocol as Interface
@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from workers.core.errors import FatalError
+from workers.core.errors import FatalError, UnreachableError
 from workers.core.metrics import Metrics
 from workers.core.records import Received, TopicPartition
 from workers.kafka.commits import Committer
@@ -19,6 +19,7 @@ from workers.kafka.holding import ends_of
 from workers.kafka.logs import client_logger
 from workers.kafka.membership import Protocol, SubscriptionPolicy, member_config
 from workers.kafka.ownership import Ownership
+from workers.kafka.protocol import spoken_protocol
 from workers.kafka.rebalances import Rebalances, RebalanceSide
 
 _log = structlog.get_logger()
@@ -79,7 +80,7 @@ class PollThread:
         self._paused: frozenset[TopicPartition] = frozenset()
         self._crowded = False
         self._fatal: KafkaError | None = None
-        self._consumer = self._join("classic" if policy.protocol == "classic" else "consumer")
+        self._consumer: Consumer | None = None
         self._thread = Thread(target=self._run, name=f"kafka-poll-{group}", daemon=True)
 
     def start(self) -> None:
@@ -93,7 +94,7 @@ class PollThread:
     def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         """The lowest and the next offset of partitions as far as the client knows them. No network."""
         with self._open:
-            if self._closed:
+            if self._closed or self._consumer is None:
                 return {}
             found: dict[TopicPartition, tuple[int, int]] = {}
             for place in places:
@@ -121,19 +122,31 @@ class PollThread:
             self._shut()
 
     def _poll_or_fall_back(self) -> None:
+        protocol = self._choose()
+        if protocol is None:
+            return
         try:
-            self._poll_until_stopped()
+            self._poll_until_stopped(protocol)
         except _ProtocolMissing:
-            _log.info("kafka.classic_protocol", group=self._group, why="the broker does not know KIP-848")
-            self._consumer.close()
-            self._fatal = None
-            self._consumer = self._join("classic")
-            self._poll_until_stopped()
+            _log.info("kafka.classic_protocol", group=self._group, why="the cluster does not offer KIP-848")
+            self._leave()
+            self._poll_until_stopped("classic")
 
-    def _poll_until_stopped(self) -> None:
-        consumer = self._consumer
+    def _choose(self) -> Protocol | None:
+        """The protocol to join with, once a broker answers; None when stopped before."""
+        if self._policy.protocol != "auto":
+            return self._policy.protocol
         while not self._stopping.is_set():
-            self._apply_pauses()
+            try:
+                return spoken_protocol(self._config)
+            except UnreachableError as error:
+                _log.warning("kafka.unreachable", group=self._group, why=str(error))
+        return None
+
+    def _poll_until_stopped(self, protocol: Protocol) -> None:
+        consumer = self._consumer = self._join(protocol)
+        while not self._stopping.is_set():
+            self._apply_pauses(consumer)
             # `consume` alone would wait until its batch is full.
             first = consumer.poll(_WAIT_PAUSED if self._paused else _WAIT)
             if first is not None:
@@ -172,7 +185,7 @@ class PollThread:
         if is_hopeless(error) or is_protocol_missing(error):
             self._fatal = error
 
-    def _apply_pauses(self) -> None:
+    def _apply_pauses(self, consumer: Consumer) -> None:
         """Pause in the client what must be, and nothing else."""
         ahead = self._loop_side.ahead
         if ahead >= self._policy.max_ahead:
@@ -184,15 +197,9 @@ class PollThread:
             return
         ours = frozenset(self.ownership.epochs)
         wanted = ours if self._crowded else full & ours
-        self._switch(self._consumer.pause, wanted - self._paused)
-        self._switch(self._consumer.resume, (self._paused - wanted) & ours)
+        _switch(consumer.pause, wanted - self._paused)
+        _switch(consumer.resume, (self._paused - wanted) & ours)
         self._paused = wanted
-
-    def _switch(
-        self, method: Callable[[list[ClientPartition]], None], places: frozenset[TopicPartition]
-    ) -> None:
-        if places:
-            method([ClientPartition(*place) for place in places])
 
     def _forget_pauses(self) -> None:
         self._paused = frozenset()
@@ -202,10 +209,20 @@ class PollThread:
         self.committer.close()
         with self._open:
             self._closed = True
+        self._leave()
+        self.ownership.drop(list(self.ownership.epochs))
+        self.finished.set()
+
+    def _leave(self) -> None:
+        if self._consumer is None:
+            return
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             why = kafka_error(error).str() if isinstance(error, KafkaException) else str(error)
             _log.warning("kafka.leave_failed", group=self._group, why=why)
-        self.ownership.drop(list(self.ownership.epochs))
-        self.finished.set()
+
+
+def _switch(method: Callable[[list[ClientPartition]], None], places: Collection[TopicPartition]) -> None:
+    if places:
+        method([ClientPartition(*place) for place in places])
