@@ -25,7 +25,7 @@ class LogEvent(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     event: Step
-    message_id: str | None
+    message_id: str | None = None  # unknown where the value is no envelope
     timestamp: float = Field(ge=0, le=LAST_SECOND)
     process: str  # router, worker, gateway
     source: str | None = None

@@ -73,12 +73,12 @@ def prepare(definition: dict[str, Any]) -> AvroSchema:
     """
     try:
         parsed = fastavro.parse_schema(definition, named_schemas={})
+        if not isinstance(parsed, dict) or parsed["type"] != "record":
+            raise DecodeError("the schema is not a record", wire="avro")
         name = fastavro.schema.fullname(definition)
         _Sizes().least(definition, "")
     except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, *_MALFORMED) as error:
         raise DecodeError(f"the schema is not an Avro schema: {type(error).__name__}", wire="avro") from None
-    if not isinstance(parsed, dict) or parsed.get("type") != "record":
-        raise DecodeError(f"the schema {name} is not a record", wire="avro")
     return AvroSchema(name, definition, parsed)
 
 
