@@ -18,10 +18,9 @@ from workers.core.records import Received
 from workers.core.topology.model import Security
 from workers.router.pipeline import Pipeline
 from workers.router.security import credentials
-from workers.router.transport import SliceConsumer, SliceMessage, Slices, SliceTransport
+from workers.router.transport import FAUST_LOGGER, SliceConsumer, SliceMessage, Slices, SliceTransport
 
 SLICES_QUEUED = 4
-COMMIT_SECONDS = 0.25
 _RECORDS_A_FETCH = 2_000
 
 
@@ -45,6 +44,8 @@ class GroupSettings:
 class _NoTables(TableManager):
     """Faust waits a second at start for tables to be registered; there are none."""
 
+    logger = FAUST_LOGGER
+
     async def on_start(self) -> None:
         """Ready at once."""
         await self._update_channels()
@@ -53,6 +54,8 @@ class _NoTables(TableManager):
 
 class RouterApp(faust.App):
     """A Faust app that stores nothing."""
+
+    logger = FAUST_LOGGER
 
     def _create_directories(self) -> None:
         """No data directory: there are no tables."""
@@ -110,7 +113,6 @@ def _options(settings: GroupSettings) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.heartbeat,
         "broker_rebalance_timeout": settings.rebalance_timeout,
         "broker_request_timeout": max(40.0, settings.session_timeout),
-        "broker_commit_interval": COMMIT_SECONDS,
         "broker_commit_every": None,
         "broker_max_poll_records": _RECORDS_A_FETCH,
         "stream_buffer_maxsize": SLICES_QUEUED,

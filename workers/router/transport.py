@@ -7,19 +7,23 @@ once a slice. Acknowledging an event finishes its slice, and only the contiguous
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import structlog
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
 from faust.types.transports import ConsumerT, SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage, Message
+from mode import Service, get_logger
 from mode.utils.futures import notify
+from mode.utils.locks import Event
 
 from workers.router.ledger import Ledger, Slice
 
 SLICE_RECORDS = 500
+COMMIT_SECONDS = 0.05
+"""How long a finished slice may wait for its commit; what it bounds is how much a killed router repeats."""
 
-log = structlog.get_logger()
+FAUST_LOGGER = get_logger("faust.relayfleet")
+"""For our subclasses of Faust's services, which would else log its small talk under our own names."""
 
 
 class SliceMessage(ConsumerMessage):
@@ -76,8 +80,11 @@ class Slices(SchedulingStrategyT):
 class SliceConsumer(AiokafkaConsumer):
     """Faust's consumer with our bookkeeping of offsets."""
 
+    logger = FAUST_LOGGER
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledgers: dict[TP, Ledger] = {}
+        self._something_finished = Event()
         super().__init__(*args, **kwargs)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
@@ -101,9 +108,18 @@ class SliceConsumer(AiokafkaConsumer):
         ledger = self.ledgers.get(message.tp)
         if isinstance(message, SliceMessage) and ledger is not None and ledger.epoch == message.generation_id:
             ledger.finished(message.piece)
-            self._n_acked += 1
+            self._something_finished.set()
         notify(self._waiting_for_ack)
         return True
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """Commit when something has finished. Faust's own would commit every so many seconds, from start on."""
+        while not self.should_stop:
+            await self.wait(self._something_finished)
+            self._something_finished.clear()
+            await self.commit()
+            await self.sleep(COMMIT_SECONDS)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in list(self.ledgers) if topics is None or tp in topics or tp.topic in topics)

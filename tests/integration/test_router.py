@@ -1,0 +1,115 @@
+"""The router as a process on a real broker."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.router_process import RouterRig, Tap, envelope
+from tests.support import consume, eventually, produce
+from workers.core.exit_codes import ExitCode
+
+
+@pytest.fixture
+def rig(kafka: str, tmp_path: Path) -> Iterator[RouterRig]:
+    rig = RouterRig(kafka, tmp_path)
+    yield rig
+    rig.stop()
+
+
+async def test_messages_reach_their_target_and_failures_their_callers(rig: RouterRig) -> None:
+    rig.prepare()
+    router = await rig.in_service()
+    good = [envelope(f"m{n}") for n in range(5)]
+    produce(rig.bootstrap, rig.requests, good)
+    poison = [b"\xff not json", b'{"message_id": "wrong", "source": 1}', b'{"broken']
+    produce(rig.bootstrap, rig.requests, poison, key=b"caller", headers=[("x-note", b"two\nlines")])
+    produce(rig.bootstrap, rig.requests, [None], key=b"tombstone")
+    produce(rig.bootstrap, rig.requests, [envelope("late", "iot")])
+
+    routed = await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 5)
+    assert sorted(message.value() or b"" for message in routed) == good
+    headers = dict(routed[0].headers() or [])
+    assert headers["relay.target"] == b"llm"
+    assert headers["relay.origin.topic"] == rig.requests.encode()
+    dead = await asyncio.to_thread(consume, rig.bootstrap, rig.dead_letters, 4)
+    assert {message.value() for message in dead} == {*poison, None}
+    assert all(
+        dict(message.headers() or [])["x-note"] == b"two\nlines" for message in dead if message.value()
+    )
+    answers = await asyncio.to_thread(consume, rig.bootstrap, rig.responses, 5)
+    told = {
+        (body := orjson.loads(message.value() or b""))["message_id"]: body["payload"]["error"]["code"]
+        for message in answers
+    }
+    assert told == {
+        "caller": "schema",
+        "wrong": "schema",
+        "tombstone": "schema",
+        "late": "expired",
+    }
+    assert await rig.end(router) == ExitCode.DONE
+    assert rig.lag() == 0
+
+
+async def test_a_clean_restart_and_a_rebalance_repeat_nothing(rig: RouterRig) -> None:
+    rig.prepare()
+    tap = Tap(rig.bootstrap, rig.llm)
+    ids = [f"m{n}" for n in range(6000)]
+    first = rig.start()
+    try:
+        for start in range(0, 6000, 1000):
+            produce(rig.bootstrap, rig.requests, [envelope(each) for each in ids[start : start + 1000]])
+            if start == 1000:
+                await eventually(lambda: tap.look() > 0, 30)
+                second = rig.start()
+            if start == 3000:
+                await eventually(lambda: tap.look() >= 4000, 30)
+                assert await rig.end(first) == ExitCode.DONE
+        await eventually(lambda: tap.look() == len(ids), 30)
+        assert await rig.end(second) == ExitCode.DONE
+        tap.look(0.2)
+        assert set(tap.ids) == set(ids)
+        assert tap.duplicates == 0
+        assert rig.lag() == 0
+    finally:
+        tap.close()
+
+
+async def test_missing_topics_are_named_and_the_command_that_creates_them(rig: RouterRig) -> None:
+    rig.prepare()
+    rig.topology.write_text(rig.topology.read_text().replace(rig.responses, "not-there"))
+    assert await rig.ended(rig.start()) == ExitCode.USAGE
+    assert "not-there" in rig.log.read_text()
+    assert "topology apply" in rig.log.read_text()
+
+
+async def test_a_second_signal_aborts(rig: RouterRig) -> None:
+    rig.prepare()
+    router = await rig.in_service()
+    router.send_signal(signal.SIGSTOP)  # so that both signals are there when it goes on
+    router.send_signal(signal.SIGTERM)
+    router.send_signal(signal.SIGINT)
+    router.send_signal(signal.SIGCONT)
+    assert await rig.ended(router) == ExitCode.ABORTED
+
+
+async def test_a_delivery_that_fails_for_good_ends_the_process_and_commits_nothing_more(
+    rig: RouterRig,
+) -> None:
+    rig.prepare(partitions=1)
+    tap = Tap(rig.bootstrap, rig.llm)
+    failing = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
+    produce(rig.bootstrap, rig.requests, [envelope("before")])
+    await eventually(lambda: rig.lag() == 0, 30)
+    produce(rig.bootstrap, rig.requests, [envelope("fail"), envelope("after")])
+    assert await rig.ended(failing) == ExitCode.FATAL
+    assert rig.lag() == 2
+    router = rig.start()
+    await eventually(lambda: tap.look() == 3, 30)
+    assert await rig.end(router) == ExitCode.DONE
+    assert rig.lag() == 0
+    tap.close()

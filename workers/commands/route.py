@@ -1,0 +1,105 @@
+"""`relayfleet route explain`: which rule takes a message, and why."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from schemas.codec import decode_request
+from schemas.envelope import Payload, Request
+from schemas.errors import DecodeError
+from workers.commands.common import Output, OutputOption, TopologyOption, console, fail, load, print_json
+from workers.core.errors import RelayError, UsageError
+from workers.core.exit_codes import ExitCode
+from workers.core.settings import Settings
+from workers.policies.route import Explanation, Router, compile_routes
+
+app = typer.Typer(help="The routes of the topology.", no_args_is_help=True)
+
+
+@app.callback()
+def routes() -> None:
+    """The routes of the topology."""
+
+
+@app.command()
+def explain(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE|-]", help="Envelopes, one JSON object a line; - reads them here."),
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A text instead of envelopes.")] = None,
+    source: Annotated[str, typer.Option("--source", help="With --text: who asks.")] = "cli",
+    topology: TopologyOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say which rule takes a message, to which target, with what confidence, and why. Sends nothing.
+
+    Exits 1 where a message has no route.
+    """
+    try:
+        router = compile_routes(load(topology, Settings.read()))
+        requests = [_asked(text, source)] if text is not None else _read(file)
+    except RelayError as error:
+        fail(error)
+    unroutable = [request for request in requests if not _show(router, request, output)]
+    raise typer.Exit(ExitCode.FAILED if unroutable else ExitCode.DONE)
+
+
+def _asked(text: str, source: str) -> Request:
+    return Request(message_id="explain", source=source, payload=Payload(text=text), timestamp=0.0)
+
+
+def _read(file: str | None) -> list[Request]:
+    if file is None:
+        raise UsageError("give a file of envelopes, - for standard input, or --text")
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from error
+    requests: list[Request] = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            requests.append(decode_request(line).request)
+        except DecodeError as error:
+            raise UsageError(f"{file} line {number} is no envelope: {error}") from error
+    if not requests:
+        raise UsageError(f"{file} holds no envelope")
+    return requests
+
+
+def _show(router: Router, request: Request, output: Output) -> bool:
+    """Print one message's way; whether it has one."""
+    decision = router.decide(request)
+    rules = router.explain(request)
+    if output is Output.JSON:
+        shown: dict[str, Any] = {
+            "message_id": request.message_id,
+            "target": decision.target if decision else None,
+            "rule": decision.rule if decision else None,
+            "confidence": decision.confidence if decision else None,
+            "rules": [
+                {"rule": rule.rule, "target": rule.target, "matched": rule.matched, "why": rule.why}
+                for rule in rules
+            ],
+        }
+        print_json(shown)
+    else:
+        where = f"{decision.target} (rule {decision.rule})" if decision else "nowhere: no rule takes it"
+        console().print(
+            Text(f"{request.message_id} goes to {where}"), _table(rules, decision.rule if decision else None)
+        )
+    return decision is not None
+
+
+def _table(rules: list[Explanation], chosen: str | None) -> Table:
+    table = Table("", "rule", "target", "matched", "why")
+    for rule in rules:
+        mark = "→" if rule.rule == chosen else ""
+        table.add_row(mark, rule.rule, rule.target, "yes" if rule.matched else "no", Text(rule.why))
+    return table
