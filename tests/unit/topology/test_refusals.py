@@ -195,7 +195,7 @@ TARGETS: list[Case] = [
     (MINIMAL + "    breaker: {slow_call: 31s}\n", 8, "targets.llm.breaker.slow_call", "given up after 30s"),
     (MINIMAL + "    breaker: {slow_rate: 0.5}\n", 8, "targets.llm.breaker.slow_rate", "without `slow_call`"),
     (MINIMAL + "    breaker: {when_open: fallback}\n", 8, "targets.llm.breaker.when_open", "no `fallback`"),
-    (MINIMAL + "    timeout: 30s\n    expires_after: 10s\n", 8, "targets.llm.timeout", "expires after 10s"),
+    (MINIMAL + "    timeout: 20s\n    expires_after: 10s\n", 8, "targets.llm.timeout", "expires after 10s"),
     (MINIMAL.replace("llm:", "l m:").replace("to: llm", "to: l m"), 5, "targets.l m", "letters, digits"),
     (MINIMAL.replace("http:", "ftp:"), 7, "targets.llm.instances[0].url", "must start with http"),
     (

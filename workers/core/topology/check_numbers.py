@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydantic import BaseModel
+
 from workers.core.topology.model import Once, Retry, Target
 from workers.core.topology.problems import Fault, Path
 from workers.core.topology.values import format_duration
@@ -11,7 +13,11 @@ def check_numbers(path: Path, target: Target) -> Iterator[Fault]:
     """Faults of `retry`, `breaker`, `timeout` and `fallback` of one target."""
     yield from _retry((*path, "retry"), target.retry)
     yield from _breaker((*path, "breaker"), target)
-    if target.expires_after is not None and target.expires_after < target.timeout and _both(target):
+    if (
+        target.expires_after is not None
+        and target.expires_after < target.timeout
+        and _chosen(target, "timeout")
+    ):
         yield Fault(
             (*path, "timeout"),
             f"a call may take {format_duration(target.timeout)}, and the message expires after {format_duration(target.expires_after)}",
@@ -30,8 +36,9 @@ def check_once(once: Once) -> Iterator[Fault]:
         )
 
 
-def _both(target: Target) -> bool:
-    return {"timeout", "expires_after"} <= target.model_fields_set
+def _chosen(settings: BaseModel, field: str) -> bool:
+    """Whether a value is somebody's choice: a default that another value makes idle is no mistake."""
+    return bool(getattr(settings, field) != type(settings).model_fields[field].default)
 
 
 def _retry(path: Path, retry: Retry) -> Iterator[Fault]:
@@ -43,7 +50,7 @@ def _retry(path: Path, retry: Retry) -> Iterator[Fault]:
             f"the first wait, {format_duration(retry.initial)}, is longer than the longest, {longest}",
             "set `initial` to `max` or less",
         )
-    if retry.hold_up_to > retry.max and "hold_up_to" in retry.model_fields_set:
+    if retry.hold_up_to > retry.max and _chosen(retry, "hold_up_to"):
         yield Fault(
             (*path, "hold_up_to"),
             f"no wait is longer than max, {longest}: holding up to {format_duration(retry.hold_up_to)} can't happen",
@@ -59,7 +66,7 @@ def _breaker(path: Path, target: Target) -> Iterator[Fault]:
             f"a call is given up after {format_duration(target.timeout)}, so none is slower than {format_duration(breaker.slow_call)}",
             "set `slow_call` below `timeout`",
         )
-    if breaker.slow_call is None and "slow_rate" in breaker.model_fields_set:
+    if breaker.slow_call is None and _chosen(breaker, "slow_rate"):
         yield Fault(
             (*path, "slow_rate"), "does nothing without `slow_call`", "say from which duration a call is slow"
         )
