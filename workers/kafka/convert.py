@@ -1,15 +1,22 @@
 """librdkafka's messages as our records."""
 
+import structlog
 from confluent_kafka import Message
 
 from workers.core.records import Headers, Received
 
-NO_TIMESTAMP = -1
+_log = structlog.get_logger()
+
+_NONE: Headers = ()
 
 
 def received(message: Message) -> Received:
     """A consumed message without error. `timestamp_ms` is -1 where the record has none."""
-    headers = message.headers()
+    try:
+        headers = message.headers()
+    except UnicodeDecodeError:
+        headers = None
+        _warn(message)
     # The client types these as optional for messages that carry an error; consumed ones have them.
     return Received(
         message.topic(),  # type: ignore[arg-type]
@@ -22,4 +29,7 @@ def received(message: Message) -> Received:
     )
 
 
-_NONE: Headers = ()
+def _warn(message: Message) -> None:
+    """Kafka wants UTF-8 in header names and checks nothing; such a record must not stop everybody behind it."""
+    position = f"{message.topic()}:{message.partition()}:{message.offset()}"
+    _log.warning("kafka.headers_unreadable", position=position, why="a header's name is not UTF-8")
