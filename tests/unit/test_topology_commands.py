@@ -166,7 +166,7 @@ def test_a_difference_is_shown_a_line_each(broker: MemoryBroker, file: Path) -> 
 
     text = call("diff", "-t", file).stdout
 
-    assert "~ grow       model_requests" in text
+    assert "~ grow      model_requests" in text
     assert "partitions 2 -> 4" in text
     assert "retention.ms is -1, 604800000 is wanted, and that would delete records" in text
     assert "model_requests.gone" in text

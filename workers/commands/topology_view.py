@@ -5,7 +5,6 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from workers.commands.common import console
@@ -68,32 +67,40 @@ def print_settings(topology: Topology) -> None:
 
 
 def print_difference(found: Difference) -> None:
-    """What differs, a line each."""
-    out = console()
+    """What differs, a line each; commands that a person may want stand on lines of their own, to copy."""
+    out = Console(soft_wrap=True, highlight=False)
     if not found.differs:
         out.print(Text("nothing differs", style="green"))
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for action in found.actions:
-        table.add_row(*_row(action))
+    rows = [_row(action) for action in found.actions]
+    rows += [(Text("! leave    ", style="red"), refusal.name, refusal.message) for refusal in found.refusals]
+    rows += [
+        (Text("  unknown  ", style="dim"), name, "not in the topology: never touched")
+        for name in found.unknown
+    ]
+    width = max((len(name) for _, name, _ in rows), default=0)
+    for mark, name, text in rows:
+        out.print(Text.assemble(mark, " ", name.ljust(width), "  ", text))
+    if any(isinstance(action, Grow) for action in found.actions):
+        out.print(Text("more partitions: keys move among them, order per key starts anew", style="yellow"))
     for refusal in found.refusals:
-        why = Text.assemble(refusal.message, "\n", (refusal.instead, "green"))
-        table.add_row(Text("! leave", style="red"), refusal.name, why)
-    for name in found.unknown:
-        table.add_row(Text("  unknown", style="dim"), name, "not in the topology; never touched")
-    if table.row_count:
-        out.print(table)
+        out.print(Text(refusal.instead, style="green"))
 
 
 def _row(action: Action) -> tuple[Text, str, str]:
     match action:
         case Create(topic):
-            shape = f"{topic.partitions} partitions, replication {topic.replication}"
-            return Text("+ create", style="green"), topic.name, shape
-        case Grow():
-            change = (
-                f"partitions {action.existing} -> {action.partitions}: keys move, order per key starts anew"
+            partitions = "1 partition" if topic.partitions == 1 else f"{topic.partitions} partitions"
+            return (
+                Text("+ create   ", style="green"),
+                topic.name,
+                f"{partitions}, replication {topic.replication}",
             )
-            return Text("~ grow", style="yellow"), action.name, change
+        case Grow():
+            return (
+                Text("~ grow     ", style="yellow"),
+                action.name,
+                f"partitions {action.existing} -> {action.partitions}",
+            )
         case Configure():
             changes = (
                 f"{key} {action.existing.get(key, 'unset')} -> {value}"

@@ -34,6 +34,7 @@ FORM: list[Case] = [
     (MINIMAL + "    model: *nowhere\n", 8, "", "no finished anchor"),
     (MINIMAL + "    parameters: &a {again: *a}\n", 8, "", "no finished anchor"),
     (MINIMAL + "    model: " + "[" * 60 + "]" * 60, 8, "", "levels deep"),
+    (MINIMAL + "    retry: {max: ${MAX}}\n", 8, "", "put ${…} in quotes"),
     (MINIMAL + "    <<: text\n", 8, "targets.llm", "merges mappings"),
     (MINIMAL + "    model: \x07\n", 8, "", "control character 0x07"),
 ]

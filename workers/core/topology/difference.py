@@ -123,13 +123,13 @@ def _shape(wanted: TopicState, found: TopicState) -> Iterator[Refusal]:
         yield Refusal(
             wanted.name,
             f"it has {found.partitions} partitions, {wanted.partitions} are wanted, and Kafka can't take any away",
-            f"write partitions: {found.partitions} into the topology",
+            f"{wanted.name}: write `partitions: {found.partitions}` into the topology",
         )
     if wanted.replication != found.replication:
         yield Refusal(
             wanted.name,
             f"its replication is {found.replication}, {wanted.replication} is wanted",
-            "move its replicas with kafka-reassign-partitions",
+            f"{wanted.name}: kafka-reassign-partitions moves replicas, if the topology is right",
         )
 
 
@@ -142,7 +142,7 @@ def _loss(wanted: TopicState, found: TopicState, key: str) -> Refusal | None:
     return Refusal(
         wanted.name,
         f"{key} is {now}, {value} is wanted, and that would delete records",
-        f"if they may go: kafka-configs --alter --entity-type topics --entity-name {wanted.name} --add-config {key}={value}",
+        f"if they may go: kafka-configs --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name {wanted.name} --add-config {key}={value}",
     )
 
 

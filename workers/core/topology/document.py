@@ -127,6 +127,8 @@ def _unreadable(error: yaml.MarkedYAMLError, file: str) -> UnreadableError:
     suggestion = None
     if "\t" in line[: len(line) - len(line.lstrip())]:
         suggestion = "indent with spaces: YAML allows no tabs"
+    elif "flow" in text and "${" in line:
+        suggestion = "inside { } and [ ] put ${…} in quotes"
     elif "single document" in text:
         suggestion = "keep everything in one document, without a second `---`"
     elif "mapping values are not allowed" in text:
