@@ -70,6 +70,12 @@ DELIVERY_FAILURES = Definition(
     "relayfleet_delivery_failures_total", "Records that Kafka refused for good.", ("topic",)
 )
 EVENTS_DROPPED = Definition("relayfleet_log_events_dropped_total", "Events that `fleet_logs` did not take.")
+CALLS_SAVED = Definition(
+    "relayfleet_calls_saved_total", "Repeated messages answered from the recorded outcome.", ("target",)
+)
+STORE_FAILURES = Definition(
+    "relayfleet_store_failures_total", "Times that the store of outcomes did not answer.", ("target",)
+)
 COMMITS = Definition("relayfleet_commits_total", "Offset commits.", ("group", "result"))
 
 

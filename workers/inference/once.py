@@ -1,0 +1,151 @@
+"""Once per id: a message that comes again is answered from the record, and two copies at once make one call.
+
+A lease is held on every id in work, renewed while the work lasts, and ends by itself when its worker is gone. An answer
+is recorded before its response is published: killed in between, the next worker finds the record and calls nobody.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from schemas.envelope import Request
+from workers.core.errors import UnreachableError
+from workers.core.metrics import CALLS_SAVED, STORE_FAILURES, Metrics
+from workers.core.ports import Answer, Busy, Claimed, OutcomeStore, Recorded, Usage
+
+log = structlog.get_logger()
+
+_RENEWALS_A_LEASE = 3
+_LONGEST_LOOK = 1.0  # seconds between two looks at an id that somebody else works on
+_STORE_RETRY = 1.0  # seconds between two tries while the store is down and the topology says to wait
+
+
+@dataclass(frozen=True, slots=True)
+class OncePolicy:
+    """`lease` in seconds. With the store down: wait for it, or go on and maybe call twice."""
+
+    lease: float = 10.0
+    wait_for_store: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """This worker answers this id."""
+
+    key: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Somebody else works on the id, or the store is awaited: ask again after `seconds`."""
+
+    seconds: float
+
+
+Start = Lease | Answer | Later | None
+"""None: there is no store to ask and the topology says to go on."""
+
+
+def key_of(request: Request) -> str:
+    """What makes two messages the same. The source is part of it: two systems may both count from 1."""
+    return f"{request.source}\x00{request.message_id}"
+
+
+class OncePerId:
+    """The leases of one worker process."""
+
+    def __init__(self, target: str, store: OutcomeStore, policy: OncePolicy, metrics: Metrics) -> None:
+        self._store = store
+        self._policy = policy
+        self._held: dict[str, int] = {}
+        self._down = False
+        self._saved = metrics.counter(CALLS_SAVED, target)
+        self._failures = metrics.counter(STORE_FAILURES, target)
+
+    async def begin(self, request: Request) -> Start:
+        """Take the lease on a request's id, or learn what it was answered."""
+        key = key_of(request)
+        try:
+            claim = await self._store.claim(key)
+        except UnreachableError as error:
+            self._store_is_down(error)
+            return Later(_STORE_RETRY) if self._policy.wait_for_store else None
+        self._store_is_up()
+        match claim:
+            case Claimed(token):
+                self._held[key] = token
+                return Lease(key, token)
+            case Recorded(outcome):
+                self._saved.inc()
+                return _answer(outcome)
+            case Busy(retry_in):
+                return Later(min(retry_in, _LONGEST_LOOK))
+
+    async def answered(self, lease: Lease, answer: Answer) -> None:
+        """Record the answer and end the lease. Returns also where the store is down: the answer goes out all the same."""
+        try:
+            if not await self._store.record(lease.key, lease.token, _outcome(answer)):
+                log.warning("lease_lost", token=lease.token)
+        except UnreachableError as error:
+            self._store_is_down(error)
+        finally:
+            self._drop(lease)
+
+    async def failed(self, lease: Lease) -> None:
+        """End the lease without a record, so that a replay or a retry calls again."""
+        try:
+            await self._store.release(lease.key, lease.token)
+        except UnreachableError as error:
+            self._store_is_down(error)
+        finally:
+            self._drop(lease)
+
+    async def renew(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Keep the leases that are held, for as long as this runs."""
+        while True:
+            await sleep(self._policy.lease / _RENEWALS_A_LEASE)
+            held = dict(self._held)
+            if not held:
+                continue
+            try:
+                gone = await self._store.renew(held)
+            except UnreachableError as error:
+                self._store_is_down(error)
+            else:
+                self._store_is_up()
+                for key in gone:
+                    self._drop(Lease(key, held[key]))
+
+    def _drop(self, lease: Lease) -> None:
+        if self._held.get(lease.key) == lease.token:
+            del self._held[lease.key]
+
+    def _store_is_down(self, error: UnreachableError) -> None:
+        self._failures.inc()
+        if not self._down:
+            self._down = True
+            choice = (
+                "messages wait for it"
+                if self._policy.wait_for_store
+                else "repeated messages may be called again"
+            )
+            log.error("outcome_store_down", error=str(error), so=choice)
+
+    def _store_is_up(self) -> None:
+        if self._down:
+            self._down = False
+            log.info("outcome_store_up")
+
+
+def _outcome(answer: Answer) -> bytes:
+    return orjson.dumps(answer)
+
+
+def _answer(outcome: bytes) -> Answer:
+    fields = orjson.loads(outcome)
+    usage = fields.pop("usage")
+    return Answer(**fields, usage=Usage(**usage) if usage is not None else None)
