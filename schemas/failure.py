@@ -11,11 +11,13 @@ from schemas import headers as h
 from schemas.errors import ErrorClass, Stage
 from schemas.headers import Headers
 
-MAX_ADDED_BYTES = 8192
-"""All names and values that `dead_letter_headers` adds, together."""
 MAX_MESSAGE_BYTES = 2048
-_MAX_FIELD_BYTES = 256
-_MAX_ID_BYTES = 1024  # 256 characters of the longest kind: an id is never cut
+# With these, all names and values that are added take 6 kB at most; 8 are promised.
+_MAX_BYTES = 256
+_MAX_BYTES_OF = {
+    h.MESSAGE_ID: 1024,  # 256 characters of the longest kind: an id is never cut
+    h.DLQ_MESSAGE: MAX_MESSAGE_BYTES,
+}
 
 _ERROR_NAMES = frozenset(
     {
@@ -64,9 +66,7 @@ def dead_letter_headers(original: Headers, failure: Failure) -> Headers:
         **origin_fields(original, failure.topic, failure.partition, failure.offset),
         h.FIRST_FAILED_AT: str(failure.failed_at_ms if first_failed_at is None else first_failed_at),
     }
-    added = {name: _cut(value, _limit(name)) for name, value in added.items()}
-    room = MAX_ADDED_BYTES - sum(len(name) + len(h.to_bytes(value)) for name, value in added.items())
-    added[h.DLQ_MESSAGE] = _cut(failure.reason, min(MAX_MESSAGE_BYTES, room - len(h.DLQ_MESSAGE)))
+    added = {name: _cut(value, _MAX_BYTES_OF.get(name, _MAX_BYTES)) for name, value in added.items()}
     return h.with_headers(h.without_headers(original, _ERROR_NAMES), added)
 
 
@@ -108,6 +108,7 @@ def _error_fields(failure: Failure) -> dict[str, str]:
         h.DLQ_PARTITION: str(failure.partition),
         h.DLQ_OFFSET: str(failure.offset),
         h.DLQ_GROUP: failure.group,
+        h.DLQ_MESSAGE: failure.reason,
         h.DLQ_DELIVERY_COUNT: str(max(1, failure.attempt or 0)),
         h.ERROR_CLASS: failure.error_class.value,
         h.ERROR_STAGE: failure.stage.value,
@@ -130,10 +131,6 @@ def _message_fields(failure: Failure) -> dict[str, str]:
         h.DEFERRALS: failure.deferrals,
     }
     return {name: str(value) for name, value in fields.items() if value is not None}
-
-
-def _limit(name: str) -> int:
-    return _MAX_ID_BYTES if name == h.MESSAGE_ID else _MAX_FIELD_BYTES
 
 
 def _cut(text: str, limit: int) -> str:

@@ -131,6 +131,15 @@ def test_a_schema_of_the_producers_own_is_read_with_its_new_and_richer_fields() 
     }
 
 
+@pytest.mark.parametrize("millis", [2**62, -(2**62), 253_402_300_800_000])
+def test_a_time_that_no_calendar_has_is_refused(millis: int) -> None:
+    payload = record("P", text="string")
+    datum = {"message_id": "r1", "source": "w", "timestamp": millis, "payload": {"text": "hi"}}
+    value = written(envelope(payload, "long"), datum)
+    with pytest.raises(DecodeError):
+        decode_request(value, (), WithTheirs(envelope(payload, logical("long", "timestamp-millis"))))
+
+
 def test_json_text_in_a_context_field_is_checked_and_its_field_named() -> None:
     schema = envelope(record("P", context="string"))
     value = written(

@@ -63,11 +63,16 @@ def test_what_the_model_takes_the_json_schema_takes(fields: dict[str, Any]) -> N
 
 
 FIELDS = ["message_id", "source", "payload", "timestamp"]
+LOOKALIKES = st.sampled_from(["1", "1.5", True, 1, "true", "yes", [], [[]], {}])
 INNER = ["text", "messages", "context", "model", "parameters", "user_id", "session_id", "stream"]
 
 
 @settings(max_examples=60)
-@given(REQUEST, st.sampled_from([(name,) for name in FIELDS] + [("payload", name) for name in INNER]), JSON)
+@given(
+    REQUEST,
+    st.sampled_from([(name,) for name in FIELDS] + [("payload", name) for name in INNER]),
+    JSON | LOOKALIKES,
+)
 def test_model_and_json_schema_agree_on_what_is_wrong(
     fields: dict[str, Any], path: tuple[str, ...], value: Any
 ) -> None:
