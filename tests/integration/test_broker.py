@@ -15,14 +15,7 @@ from workers.local.broker import BrokerCondition, EmbeddedBroker
 
 
 def relayfleet_broker(*arguments: str) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable,
-        "-c",
-        "from workers.commands.broker import app; app()",
-        *arguments,
-        "-o",
-        "json",
-    ]
+    command = [sys.executable, "-m", "workers", "broker", *arguments, "-o", "json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

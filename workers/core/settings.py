@@ -11,12 +11,14 @@ class Settings:
     """What the environment says about this process.
 
     `home` holds data, logs and pid files of the embedded parts. `environment` is what `${NAME}` in topology.yaml
-    may refer to; it may hold secrets, so it is never printed.
+    may refer to; it may hold secrets, so it is never printed. `listen` is the address that servers bind: loopback,
+    unless a container's network is what keeps others out.
     """
 
     home: Path
     topology: Path
     ci: bool
+    listen: str
     openai_base_url: str | None
     openai_api_key: str | None = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
@@ -29,6 +31,7 @@ class Settings:
             home=Path(env.get("RELAYFLEET_HOME") or ".relayfleet").absolute(),
             topology=Path(env.get("RELAYFLEET_TOPOLOGY") or "topology.yaml"),
             ci=env.get("CI", "").lower() in {"1", "true"},
+            listen=env.get("RELAYFLEET_LISTEN") or "127.0.0.1",
             openai_base_url=env.get("OPENAI_BASE_URL") or None,
             openai_api_key=env.get("OPENAI_API_KEY") or None,
             environment=env,
