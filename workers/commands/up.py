@@ -3,7 +3,10 @@
 import asyncio
 import os
 import secrets
+import shlex
+import shutil
 import signal
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +28,7 @@ from workers.core.topology.difference import apply, difference
 from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
 from workers.local.fleet_lock import fleet_lock
-from workers.local.supervisor import Change, Supervisor
+from workers.local.supervisor import Change, State, Supervisor
 
 _STOP_WITHIN = 40.0  # seconds; router and worker drain for up to 25 of them
 
@@ -148,11 +151,21 @@ class Session:
             )
 
     def _what_next(self) -> None:
-        for line in next_steps(self._fleet.bootstrap, self._fleet.metrics, self._settings.home / "logs"):
-            self._view.say(line)
+        program, kafka, topology = invocation(self._plan, self._settings)
+        self._view.say(f"\nThe fleet stays up: Kafka at {self._fleet.bootstrap}. In another terminal:")
+        for arguments in (
+            f'send --text "How do I reset my router?" --wait{kafka}',
+            f"tail responses --follow{kafka}",
+            f"tail dead-letters{kafka}",
+            'route explain --text "我的订单 2026110301 到哪了？"',
+        ):
+            self._view.say(f"  {program} {arguments}{topology}")
+        for url in self._fleet.metrics:
+            self._view.say(f"  curl {url}")
+        self._view.say(f"Logs are in {self._settings.home / 'logs'}. Ctrl-C stops everything.")
 
     def _changed(self, change: Change) -> None:
-        self._view.change(change, self._fleet.where(change.name))
+        self._view.change(change, self._fleet.where(change.name) if change.state is State.READY else "")
 
     def _signalled(self) -> None:
         if self._stop.is_set():
@@ -168,15 +181,17 @@ class Session:
         self._view.say("All stopped. Until next time." if clean else "All stopped, some of it by force.")
 
 
-def next_steps(bootstrap: str, metrics: list[str], logs: Path) -> list[str]:
-    """What to try now, ready to be copied."""
-    return [
-        "",
-        f"The fleet stays up: Kafka at {bootstrap}. In another terminal:",
-        '  relayfleet send --text "How do I reset my router?" --wait',
-        "  relayfleet tail responses --follow",
-        "  relayfleet tail dead-letters",
-        "  relayfleet broker status",
-        *(f"  curl {url}" for url in metrics),
-        f"Logs are in {logs}. Ctrl-C stops everything.",
-    ]
+def invocation(made: Plan, settings: Settings) -> tuple[str, str, str]:
+    """What a shell in this directory calls us by, and the options that lead to this Kafka and this topology."""
+    program = "relayfleet" if shutil.which("relayfleet") else str(_beside(Path(sys.executable)))
+    if settings.home != Settings.read({}).home:
+        program = f"RELAYFLEET_HOME={shlex.quote(str(settings.home))} {program}"
+    kafka = f" --kafka {made.choices.kafka}" if made.choices.kafka else ""
+    other = made.choices.topology != Settings.read({}).topology
+    topology = f" --topology {shlex.quote(str(made.choices.topology))}" if other else ""
+    return program, kafka, topology
+
+
+def _beside(python: Path) -> Path:
+    script = python.with_name("relayfleet")
+    return script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script

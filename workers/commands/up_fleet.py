@@ -156,11 +156,13 @@ class Fleet:
         async def probe() -> str | None:
             return None  # launched means serving
 
-        part = Part(
-            "kafka", lambda: RunningBroker.launch(broker), probe, STORES, ready_within=_DOWNLOAD_WITHIN
-        )
-        await self._supervisor.start(part)
-        return broker.bootstrap
+        async def launch() -> Running:
+            launched = await RunningBroker.launch(broker)
+            self.bootstrap = broker.bootstrap
+            return launched
+
+        await self._supervisor.start(Part("kafka", launch, probe, STORES, ready_within=_DOWNLOAD_WITHIN))
+        return self.bootstrap
 
     async def _process(self, name: str, *options: str) -> None:
         port = self._plan.ports[name]

@@ -1,0 +1,61 @@
+"""The embedded broker under the supervisor."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import psutil
+
+from tests.support import eventually
+from workers.core.deadlines import Deadline
+from workers.local.broker import BrokerCondition, EmbeddedBroker
+from workers.local.kafka_part import RunningBroker
+from workers.local.restart import RestartPolicy
+from workers.local.supervisor import Change, Part, State, Supervisor
+
+
+async def ready() -> str | None:
+    return None
+
+
+async def test_a_killed_broker_is_started_again_at_the_same_address_and_stopped_in_the_end(
+    tmp_path: Path,
+) -> None:
+    broker = EmbeddedBroker(tmp_path)
+    changes: list[Change] = []
+    async with Supervisor(changes.append) as supervisor:
+        part = Part("kafka", lambda: RunningBroker.launch(broker), ready, restart=RestartPolicy(initial=0.01))
+        await supervisor.start(part)
+        first = broker.status()
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        await eventually(lambda: sum(change.state is State.READY for change in changes) == 2, timeout=30)
+        second = broker.status()
+        assert second.pid not in {None, first.pid}
+        assert second.bootstrap == first.bootstrap
+        assert await supervisor.stop(Deadline.after(30))
+    assert broker.status().state is BrokerCondition.STOPPED
+
+
+async def test_a_start_that_is_given_up_leaves_no_broker_behind(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path)
+    starting = asyncio.create_task(RunningBroker.launch(broker))
+    await eventually(lambda: java_of(tmp_path), timeout=30)
+    starting.cancel()
+    await asyncio.wait((starting,))
+    assert starting.cancelled()
+    assert java_of(tmp_path) == []
+
+
+def java_of(home: Path) -> list[psutil.Process]:
+    """The brokers of this home among our children; formatting the data does not count."""
+    return [child for child in psutil.Process().children(recursive=True) if _is_broker(child, home)]
+
+
+def _is_broker(process: psutil.Process, home: Path) -> bool:
+    try:
+        line = process.cmdline()
+    except psutil.Error:  # ended meanwhile
+        return False
+    return "kafka.Kafka" in line and str(home) in " ".join(line)
