@@ -1,7 +1,13 @@
-"""Committing positions: one at a time, in the order of the calls, and only for what is still ours."""
+"""Committing positions: one commit at a time, in the order of the calls, and only for what is still ours.
 
-from collections.abc import Callable, Mapping
-from threading import Event, Lock
+confluent-kafka lets one thread at a time into a consumer, and a thread that polls in a loop lets nobody else in. So
+commits are handed to the poll thread, which sends them without waiting between two polls.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from threading import Event
 from typing import NamedTuple
 
 import structlog
@@ -9,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from workers.core.deadlines import Deadline
-from workers.core.errors import FatalError, UnreachableError
+from workers.core.errors import FatalError, RelayError, UnreachableError
 from workers.core.metrics import COMMITS, Metrics
 from workers.core.records import Position, TopicPartition
 from workers.kafka.failures import is_lost_ownership, is_passing, kafka_error
@@ -30,16 +36,33 @@ class Offer(NamedTuple):
     position: Position
 
 
-class Committer:
-    """Blocking commits for the commit thread and for the poll thread's rebalances."""
+Offers = dict[TopicPartition, Offer]
+_Failures = dict[TopicPartition, KafkaError]
 
-    def __init__(
-        self, group: str, consumer: Callable[[], Consumer | None], ownership: Ownership, metrics: Metrics
-    ) -> None:
+
+class _Caller(NamedTuple):
+    """Somebody who waits for a commit."""
+
+    offers: Mapping[TopicPartition, Offer]
+    deadline: Deadline
+    done: "Future[None]"
+
+
+class Committer:
+    """`submit` and `drop` may be called by any thread, everything else by the poll thread alone.
+
+    Positions of partitions that are not ours any more are dropped and counted: their next owner does that work again.
+    """
+
+    def __init__(self, group: str, ownership: Ownership, metrics: Metrics) -> None:
         self._group = group
-        self._consumer = consumer
         self._ownership = ownership
-        self._turn = Lock()
+        self._queue: deque[_Caller] = deque()
+        self._flying: Offers | None = None
+        self._callers: list[_Caller] = []  # of the commit under way, or of its next attempt
+        self._again: Offers = {}
+        self._wait = _FIRST_WAIT
+        self._pause = Deadline.after(0)
         self._closed = Event()
         self._committed = metrics.counter(COMMITS, group, "ok")
         self._dropped = metrics.counter(COMMITS, group, "dropped")
@@ -49,78 +72,163 @@ class Committer:
         """Count positions that came too late to be offered."""
         self._dropped.inc(count)
 
-    def commit(self, offers: Mapping[TopicPartition, Offer], deadline: Deadline) -> None:
-        """Commit, trying again until the deadline what may pass.
+    def submit(self, offers: Mapping[TopicPartition, Offer], deadline: Deadline) -> "Future[None]":
+        """Commit soon, trying again until the deadline what may pass.
 
-        Raises `UnreachableError` when it is over, `FatalError` for what no attempt mends. Positions of partitions
-        that are not ours any more are dropped and counted: their next owner does that work again.
+        The future fails with `UnreachableError` when that is over, with `FatalError` for what no attempt mends.
         """
-        wait = _FIRST_WAIT
-        while offers and not self._closed.is_set():
-            failures = self._attempt(offers)
-            offers = self._remaining(offers, failures)
-            if offers and deadline.expired:
-                self._failed.inc(len(offers))
+        done: Future[None] = Future()
+        self._queue.append(_Caller(offers, deadline, done))
+        if self._closed.is_set():
+            self._resolve(self._take_queued())
+        return done
+
+    def pump(self, consumer: Consumer) -> None:
+        """Send what waits, unless a commit is under way. Later positions of a partition replace earlier ones."""
+        if self._flying is not None or not (self._queue or self._callers):
+            return
+        if self._callers and not self._pause.expired:
+            return
+        offers = self._again
+        for caller in self._take_queued():
+            offers |= caller.offers
+            self._callers.append(caller)
+        self._again = {}
+        wanted = self._still_ours(offers)
+        if not wanted:
+            self._finish()
+            return
+        self._flying = wanted
+        try:
+            consumer.commit(offsets=_client_offsets(wanted), asynchronous=True)
+        except KafkaException as error:
+            self._land(dict.fromkeys(wanted, kafka_error(error)))
+
+    def on_commit(self, error: KafkaError | None, partitions: Sequence[ClientPartition]) -> None:
+        """librdkafka's answer to a commit; those that somebody waited for in `commit_now` are none of ours."""
+        answered = {TopicPartition(item.topic, item.partition): item for item in partitions}
+        if self._flying is None or {place: item.offset for place, item in answered.items()} != {
+            place: offer.position.offset for place, offer in self._flying.items()
+        }:
+            return
+        self._land(_failures(error, partitions))
+
+    def commit_now(
+        self, consumer: Consumer, offers: Mapping[TopicPartition, Offer], deadline: Deadline
+    ) -> None:
+        """Commit and wait, inside of a rebalance. Raises as `submit`'s future does."""
+        left, wait = dict(offers), _FIRST_WAIT
+        while left and not self._closed.is_set():
+            wanted = self._still_ours(left)
+            failures = self._attempt(consumer, wanted) if wanted else {}
+            self._committed.inc(len(wanted) - len(failures))
+            left = self._sort(wanted, failures)
+            if left and deadline.expired:
+                self._failed.inc(len(left))
                 raise _unreachable(self._group, next(iter(failures.values())))
-            if offers:
+            if left:
                 self._closed.wait(min(wait, deadline.remaining()))
                 wait = min(2 * wait, _LONGEST_WAIT)
-        self._dropped.inc(len(offers))
 
     def close(self) -> None:
-        """Let no commit begin any more, and wait for the one under way: the client is about to go."""
+        """Let no commit begin any more; what waits is dropped."""
         self._closed.set()
-        with self._turn:
-            pass
+        callers = [*self._callers, *self._take_queued()]
+        self._callers, self._flying, self._again = [], None, {}
+        for caller in callers:
+            self._dropped.inc(len(caller.offers))
+        self._resolve(callers)
 
-    def _attempt(self, offers: Mapping[TopicPartition, Offer]) -> dict[TopicPartition, KafkaError]:
-        """One commit; returns what failed. The lock keeps an older position from overtaking a newer one."""
-        with self._turn:
-            epochs = self._ownership.epochs
-            ours = [place for place, offer in offers.items() if epochs.get(place) == offer.epoch]
-            self._dropped.inc(len(offers) - len(ours))
-            if not ours or self._closed.is_set():
-                return {}
-            wanted = [
-                ClientPartition(*place, offers[place].position.offset, offers[place].position.metadata)
-                for place in ours
-            ]
-            failures = self._call(wanted)
-        self._committed.inc(len(ours) - len(failures))
-        return failures
+    def _take_queued(self) -> list[_Caller]:
+        """The callers that came in and have not given up since."""
+        taken: list[_Caller] = []
+        while self._queue:
+            caller = self._queue.popleft()
+            if caller.done.set_running_or_notify_cancel():
+                taken.append(caller)
+        return taken
 
-    def _call(self, wanted: list[ClientPartition]) -> dict[TopicPartition, KafkaError]:
-        consumer = self._consumer()
-        if consumer is None:
-            return {}
+    def _still_ours(self, offers: Mapping[TopicPartition, Offer]) -> Offers:
+        epochs = self._ownership.epochs
+        ours = {place: offer for place, offer in offers.items() if epochs.get(place) == offer.epoch}
+        self._dropped.inc(len(offers) - len(ours))
+        return ours
+
+    def _land(self, failures: _Failures) -> None:
+        """The commit under way is answered."""
+        wanted, self._flying = self._flying or {}, None
+        self._committed.inc(len(wanted) - len(failures))
         try:
-            results = consumer.commit(offsets=wanted, asynchronous=False)
-        except KafkaException as error:
-            return {TopicPartition(item.topic, item.partition): kafka_error(error) for item in wanted}
-        return {
-            TopicPartition(item.topic, item.partition): item.error
-            for item in results
-            if item.error is not None
-        }
+            self._again = self._sort(wanted, failures)
+        except FatalError as error:
+            self._finish(error)
+            return
+        if not self._again:
+            self._finish()
+            return
+        self._give_up_expired(next(iter(failures.values())))
+        self._pause = Deadline.after(self._wait)
+        self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
-    def _remaining(
-        self, offers: Mapping[TopicPartition, Offer], failures: Mapping[TopicPartition, KafkaError]
-    ) -> dict[TopicPartition, Offer]:
-        """What is worth another attempt."""
-        again: dict[TopicPartition, Offer] = {}
+    def _give_up_expired(self, error: KafkaError) -> None:
+        expired = [caller for caller in self._callers if caller.deadline.expired]
+        self._callers = [caller for caller in self._callers if not caller.deadline.expired]
+        self._failed.inc(sum(len(caller.offers) for caller in expired))
+        self._resolve(expired, _unreachable(self._group, error))
+        if not self._callers:
+            self._again = {}
+
+    def _finish(self, error: RelayError | None = None) -> None:
+        callers, self._callers, self._again, self._wait = self._callers, [], {}, _FIRST_WAIT
+        self._resolve(callers, error)
+
+    def _resolve(self, callers: Sequence[_Caller], error: RelayError | None = None) -> None:
+        for caller in callers:
+            if error is None:
+                caller.done.set_result(None)
+            else:
+                caller.done.set_exception(error)
+
+    def _attempt(self, consumer: Consumer, wanted: Offers) -> _Failures:
+        try:
+            return _failures(None, consumer.commit(offsets=_client_offsets(wanted), asynchronous=False))
+        except KafkaException as error:
+            return dict.fromkeys(wanted, kafka_error(error))
+
+    def _sort(self, wanted: Offers, failures: _Failures) -> Offers:
+        """What is worth another attempt. Raises `FatalError` where nothing is."""
+        again: Offers = {}
         for place, error in failures.items():
+            offer = wanted[place]
             if is_lost_ownership(error):
                 self._dropped.inc()
                 _log.warning("kafka.commit_dropped", partition=str(place), why=error.str())
             elif is_passing(error):
-                again[place] = offers[place]
-            elif error.code() in _METADATA_REFUSED and offers[place].position.metadata:
+                again[place] = offer
+            elif error.code() in _METADATA_REFUSED and offer.position.metadata:
                 _log.warning("kafka.commit_metadata_refused", partition=str(place), why=error.str())
-                again[place] = Offer(offers[place].epoch, Position(offers[place].position.offset))
+                again[place] = Offer(offer.epoch, Position(offer.position.offset))
             else:
                 self._failed.inc()
                 raise FatalError(f"committing {place} for group {self._group} failed: {error.str()}")
         return again
+
+
+def _client_offsets(offers: Mapping[TopicPartition, Offer]) -> list[ClientPartition]:
+    return [
+        ClientPartition(*place, offer.position.offset, offer.position.metadata)
+        for place, offer in offers.items()
+    ]
+
+
+def _failures(error: KafkaError | None, answered: Sequence[ClientPartition]) -> _Failures:
+    """What failed: all of it, or single partitions."""
+    failures: _Failures = {}
+    for item in answered:
+        failure = item.error or error
+        if failure is not None:
+            failures[TopicPartition(item.topic, item.partition)] = failure
+    return failures
 
 
 def _unreachable(group: str, error: KafkaError) -> UnreachableError:

@@ -3,7 +3,7 @@
     poll thread                          event loop
     poll, rebalance callbacks  --FIFO--> Holding (paused partitions) -> Listener
     pause and resume           <-------- what is full
-    synchronous commits of a revocation  commit thread: commits of `commit()`, one at a time
+    commits                    <-------- `commit`
 
 Everything that happens goes through one queue in the order in which it happened, so that records never overtake a
 revocation, nor the other way round.
@@ -12,7 +12,7 @@ revocation, nor the other way round.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 import structlog
@@ -60,7 +60,6 @@ class KafkaSubscription:
         self._epochs: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._revocations: set[asyncio.Task[None]] = set()
-        self._commits = ThreadPoolExecutor(1, thread_name_prefix=f"kafka-commit-{group}")
 
     # -- the port ------------------------------------------------------------------------------------------------
 
@@ -95,14 +94,17 @@ class KafkaSubscription:
         committer.drop(len(positions) - len(offers))
         if offers:
             deadline = Deadline.after(self._policy.commit_timeout)
-            await self._loop.run_in_executor(self._commits, committer.commit, offers, deadline)
+            await asyncio.wrap_future(committer.submit(offers, deadline))
 
     async def lag(self) -> Mapping[TopicPartition, int]:
         """See `Subscription`. The end of a paused partition is the one from before the pause."""
         if self._thread is None:
             return {}
-        ends = self._thread.ends(list(self._epochs))
-        return {place: max(0, end - self._next.get(place, low)) for place, (low, end) in ends.items()}
+        return {
+            place: max(0, end - self._next.get(place, low))
+            for place, (low, end) in self._thread.ends.items()
+            if place in self._epochs and end >= 0
+        }
 
     async def close(self, deadline: Deadline) -> None:
         """See `Subscription`. Returns at the deadline even if the broker has not confirmed that we left."""
@@ -115,7 +117,6 @@ class KafkaSubscription:
         done = await asyncio.to_thread(self._thread.finished.wait, deadline.remaining())
         if not done:
             _log.warning("kafka.leave_unconfirmed", group=self._group)
-        self._commits.shutdown(wait=False, cancel_futures=True)
 
     # -- what the poll thread calls ------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Protocol as Interface
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
+from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, UnreachableError
 from workers.core.metrics import Metrics
 from workers.core.records import Received, TopicPartition
@@ -25,8 +26,8 @@ from workers.kafka.rebalances import Rebalances, RebalanceSide
 _log = structlog.get_logger()
 
 BATCH = 500
-_WAIT = 0.1  # seconds in one poll: how soon a stop is seen
-_WAIT_PAUSED = 0.01  # the same while partitions are paused: how soon a resume is seen
+_WAIT = 0.02  # seconds in one poll: how soon a commit, a resume or a stop is seen
+_LOOK = 0.25  # seconds between looks at where the partitions end
 
 
 class LoopSide(RebalanceSide, Interface):
@@ -71,16 +72,15 @@ class PollThread:
         self._stopping = Event()
         self.finished = Event()
         self.ownership = Ownership()
-        self.committer = Committer(group, lambda: self._consumer, self.ownership, metrics)
+        self.committer = Committer(group, self.ownership, metrics)
         self._rebalances = Rebalances(self.ownership, self.committer, loop_side, policy, self._stopping)
-        self._open = (
-            Lock()
-        )  # held for a moment by whoever else calls the consumer, so that it isn't closed meanwhile
-        self._closed = False
         self._paused: frozenset[TopicPartition] = frozenset()
         self._crowded = False
         self._fatal: KafkaError | None = None
         self._consumer: Consumer | None = None
+        self._look = Deadline.after(0)
+        # The lowest and the next offset; replaced, never changed, so that the loop may read it.
+        self.ends: Mapping[TopicPartition, tuple[int, int]] = {}
         self._thread = Thread(target=self._run, name=f"kafka-poll-{group}", daemon=True)
 
     def start(self) -> None:
@@ -91,21 +91,11 @@ class PollThread:
         """Leave the group after the poll under way; `finished` says when. No callback asks the loop any more."""
         self._stopping.set()
 
-    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """The lowest and the next offset of partitions as far as the client knows them. No network."""
-        with self._open:
-            if self._closed or self._consumer is None:
-                return {}
-            found: dict[TopicPartition, tuple[int, int]] = {}
-            for place in places:
-                with suppress(KafkaException):
-                    found[place] = self._consumer.get_watermark_offsets(ClientPartition(*place), cached=True)
-            return found
-
     def _join(self, protocol: Protocol) -> Consumer:
         settings = member_config(self._config, self._group, self._policy, protocol)
+        settings |= {"error_cb": self._on_error, "on_commit": self.committer.on_commit}
         try:
-            consumer = Consumer({**settings, "error_cb": self._on_error}, logger=client_logger())
+            consumer = Consumer(settings, logger=client_logger())
         except KafkaException as error:
             raise refused_settings(error) from error
         self._rebalances.subscribe(consumer, self._topics, self._forget_pauses)
@@ -146,9 +136,12 @@ class PollThread:
     def _poll_until_stopped(self, protocol: Protocol) -> None:
         consumer = self._consumer = self._join(protocol)
         while not self._stopping.is_set():
+            self.committer.pump(consumer)
             self._apply_pauses(consumer)
+            if self._look.expired:
+                self._look_at_ends(consumer)
             # `consume` alone would wait until its batch is full.
-            first = consumer.poll(_WAIT_PAUSED if self._paused else _WAIT)
+            first = consumer.poll(_WAIT)
             if first is not None:
                 self._hand_over([first, *consumer.consume(BATCH - 1, 0)])
             if self._fatal is not None:
@@ -201,15 +194,23 @@ class PollThread:
         _switch(consumer.resume, (self._paused - wanted) & ours)
         self._paused = wanted
 
+    def _look_at_ends(self, consumer: Consumer) -> None:
+        """Note what the client knows about the ends. Asks no broker."""
+        ends: dict[TopicPartition, tuple[int, int]] = {}
+        for place in self.ownership.epochs:
+            with suppress(KafkaException):
+                ends[place] = consumer.get_watermark_offsets(ClientPartition(*place), cached=True)
+        self.ends = ends
+        self._look = Deadline.after(_LOOK)
+
     def _forget_pauses(self) -> None:
         self._paused = frozenset()
 
     def _shut(self) -> None:
-        """Leave the group, after the last commit under way."""
+        """Leave the group."""
         self.committer.close()
-        with self._open:
-            self._closed = True
         self._leave()
+        self.ends = {}
         self.ownership.drop(list(self.ownership.epochs))
         self.finished.set()
 

@@ -61,8 +61,8 @@ class Rebalances:
             self._assign(client, partitions)
             forget()
 
-        def on_revoke(_client: Consumer, partitions: list[ClientPartition]) -> None:
-            self._revoke([TopicPartition(item.topic, item.partition) for item in partitions])
+        def on_revoke(client: Consumer, partitions: list[ClientPartition]) -> None:
+            self._revoke(client, [TopicPartition(item.topic, item.partition) for item in partitions])
             forget()
 
         def on_lost(_client: Consumer, partitions: list[ClientPartition]) -> None:
@@ -99,7 +99,7 @@ class Rebalances:
                     raise unreachable("the group's coordinator", failure) from error
                 _log.warning("kafka.committed_unknown", why=failure.str())
 
-    def _revoke(self, partitions: Sequence[TopicPartition]) -> None:
+    def _revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         epochs = self._ownership.epochs
         ours = [place for place in partitions if place in epochs]
         try:
@@ -110,7 +110,7 @@ class Rebalances:
                     for place, position in positions.items()
                     if place in ours
                 }
-                self._committer.commit(offers, Deadline.after(self._policy.commit_timeout))
+                self._committer.commit_now(consumer, offers, Deadline.after(self._policy.commit_timeout))
         except RelayError as error:
             _log.warning("kafka.revoked_uncommitted", why=str(error))
         finally:

@@ -1,0 +1,81 @@
+"""The port `Admin`."""
+
+import pytest
+
+from tests.kafka_worlds import MemoryWorld, World
+from tests.support import unique
+from workers.core.errors import UnreachableError, UsageError
+from workers.core.ports import Admin, TopicState
+from workers.core.records import Outgoing, TopicPartition
+from workers.kafka.admin import KafkaAdmin
+
+
+async def test_a_created_topic_is_as_it_was_wished(world: World) -> None:
+    admin, wanted = world.admin(), TopicState(unique("topic"), 3, 1, {"retention.ms": "3600000"})
+    assert await admin.topics([wanted.name]) == {}
+    await admin.create([wanted])
+    assert await admin.topics([wanted.name]) == {wanted.name: wanted}
+    assert (await admin.topics())[wanted.name] == wanted
+
+
+async def test_a_topic_grows_and_keeps_its_settings(world: World) -> None:
+    admin, name = world.admin(), unique("topic")
+    await admin.create([TopicState(name, 1, 1, {"retention.ms": "3600000"})])
+    await admin.grow(name, 4)
+    await admin.configure(name, {"max.message.bytes": "2000000"})
+    settings = {"retention.ms": "3600000", "max.message.bytes": "2000000"}
+    assert await admin.topics([name]) == {name: TopicState(name, 4, 1, settings)}
+
+
+async def test_what_kafka_refuses_is_the_users_error(world: World) -> None:
+    admin, name = world.admin(), unique("topic")
+    await admin.create([TopicState(name, 2, 1, {})])
+    with pytest.raises(UsageError, match="exists"):
+        await admin.create([TopicState(name, 2, 1, {})])
+    with pytest.raises(UsageError):
+        await admin.grow(name, 1)
+    with pytest.raises(UsageError):
+        await admin.grow(unique("missing"), 2)
+    with pytest.raises(UsageError):
+        await admin.configure(unique("missing"), {"retention.ms": "1"})
+    with pytest.raises(UsageError, match="topology apply"):
+        await admin.end_offsets([unique("missing")])
+
+
+async def test_end_offsets_are_those_of_every_partition(world: World) -> None:
+    topic = world.topic(partitions=2)
+    await world.publisher().deliver([Outgoing(topic, None, b"x", partition=1)] * 3)
+    assert await world.admin().end_offsets([topic]) == {
+        TopicPartition(topic, 0): (0, 0),
+        TopicPartition(topic, 1): (0, 3),
+    }
+
+
+async def test_an_unknown_group_stands_nowhere(world: World) -> None:
+    assert await world.admin().committed(unique("group")) == {}
+
+
+async def test_the_cluster_says_who_it_is(world: World) -> None:
+    cluster = await world.admin().cluster()
+    assert cluster.cluster_id
+    assert all(":" in broker for broker in cluster.brokers)
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def nobody(request: pytest.FixtureRequest) -> Admin:
+    """An admin client of a Kafka that does not answer."""
+    if request.param == "kafka":
+        return KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"})
+    gone = MemoryWorld()
+    gone.broker.unreachable = True
+    return gone.admin()
+
+
+async def test_nobody_answering_is_said_within_seconds(nobody: Admin) -> None:
+    with pytest.raises(UnreachableError):
+        await nobody.cluster()
+
+
+async def test_the_error_names_the_address_and_what_to_try() -> None:
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 .*refused.*check the address"):
+        await KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"}).topics()
