@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.http import Url
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
@@ -46,7 +47,7 @@ class OpenAIBackend:
         openai_request.check_parameters(target.parameters)
         address = _address(instance.url)
         self._name = _name(address)
-        self._url = address._replace(path=f"{address.path.rstrip('/')}/chat/completions").geturl()
+        self._url = Url(address._replace(path=f"{address.path.rstrip('/')}/chat/completions").geturl())
         self._model = target.model
         self._parameters: Mapping[str, Any] = target.parameters
         self._clock = clock
