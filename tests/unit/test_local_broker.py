@@ -167,6 +167,7 @@ def test_what_was_launched_is_found_until_it_ends_and_its_output_is_kept(tmp_pat
     pid = broker_process.launch(command, console, {})
     assert broker_process._await_end(pid, Deadline.after(10))
     assert broker_process.find(pid, properties) is None
+    assert not psutil.pid_exists(pid)  # no zombie stays behind
     assert console.read_text() == "hello\n"
 
 
