@@ -1,6 +1,6 @@
 """What the headers of a record tell the worker, read once."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas import headers as h
 from workers.core.records import Received
@@ -8,8 +8,7 @@ from workers.core.records import Received
 _DIGITS = 19  # of a 64-bit number
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(NamedTuple):
     """Times are epoch milliseconds; `received_ms` is the broker's time of the request."""
 
     received_ms: int
@@ -28,15 +27,15 @@ class Marks:
         values = dict(record.headers)  # of a name that comes twice the last one counts
         received = _int(values.get(h.RECEIVED_AT))
         return cls(
-            received_ms=record.timestamp_ms if received is None else received,
-            routed_ms=_int(values.get(h.ROUTED_AT)),
-            deadline_ms=_int(values.get(h.DEADLINE)),
-            first_failed_ms=_int(values.get(h.FIRST_FAILED_AT)),
-            attempts=_int(values.get(h.ATTEMPT)) or 0,
-            deferrals=_int(values.get(h.DEFERRALS)) or 0,
-            rule=_text(values.get(h.ROUTE)),
-            traceparent=_text(values.get(h.TRACEPARENT)),
-            message_id=_text(values.get(h.MESSAGE_ID)),
+            record.timestamp_ms if received is None else received,
+            _int(values.get(h.ROUTED_AT)),
+            _int(values.get(h.DEADLINE)),
+            _int(values.get(h.FIRST_FAILED_AT)),
+            _int(values.get(h.ATTEMPT)) or 0,
+            _int(values.get(h.DEFERRALS)) or 0,
+            _text(values.get(h.ROUTE)),
+            _text(values.get(h.TRACEPARENT)),
+            _text(values.get(h.MESSAGE_ID)),
         )
 
 

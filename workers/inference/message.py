@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import NamedTuple
 
 from schemas.envelope import Request
 from schemas.formats import WireFormat
@@ -78,10 +79,9 @@ class Message:
         self.lane = lane
         self.taken_at = taken_at
         self.marks = Marks.read(record)
+        first = self.marks.first_failed_ms
         self.state = RetryState(
-            self.marks.attempts,
-            self.marks.deferrals,
-            None if self.marks.first_failed_ms is None else self.marks.first_failed_ms / 1000,
+            self.marks.attempts, self.marks.deferrals, None if first is None else first / 1000
         )
         self.request: Request | None = None  # until it is decoded
         self.wire = WireFormat.JSON
@@ -110,23 +110,20 @@ class AbandonedError(Exception):
     """The message is left as it is: not finished, so it comes again, here or elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A backend gave an answer."""
 
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """There will be no answer; `dead_letter` says whether an operator should find the message."""
 
     error: MessageError
     dead_letter: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Delayed:
+class Delayed(NamedTuple):
     """The message goes to the delay topic of this label; `not_before_ms` is epoch milliseconds."""
 
     label: str

@@ -68,7 +68,12 @@ class Pool:
     @property
     def room(self) -> bool:
         """Whether `take` would give a slot to a new message. Messages that wait for another attempt come first."""
-        return not self._waiters and any(slot.calls < slot.concurrency for slot in self._slots)
+        if self._waiters:
+            return False
+        for slot in self._slots:  # noqa: SIM110 - asked twice a message: `any` costs five times as much
+            if slot.calls < slot.concurrency:
+                return True
+        return False
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call this whenever a slot has become free and nobody waits for it."""

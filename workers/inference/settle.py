@@ -1,6 +1,6 @@
 """From an outcome to the records that make it known. Nothing is produced here."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas import headers as h
 from schemas.codec import encode_response
@@ -18,8 +18,7 @@ from workers.policies.retry import TREATMENTS
 _PASSED_ON = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION, h.REPLAY_ID, h.REPLAY_COUNT})
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """An outcome and the records that make it known."""
 
     outcome: Outcome

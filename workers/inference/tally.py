@@ -1,13 +1,12 @@
 """Counts what became of messages, in metrics and on `fleet_logs`, once it is delivered."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from prometheus_client import Counter
 
 from schemas.errors import ErrorClass, Stage
 from schemas.events import Step
 from workers.core.clock import Clock
-from workers.core.errors import MessageError
 from workers.core.events import EventLog
 from workers.core.metrics import ANSWERED, DEAD_LETTERED, STAGE_SECONDS, TOKENS, Metrics
 from workers.core.ports import Answer
@@ -34,28 +33,32 @@ class Tally:
             metrics.histogram(STAGE_SECONDS, target, stage) for stage in ("queued", "model", "total")
         )
 
-    def enter(self, delivered: Iterable[tuple[Message, Settled]]) -> None:
+    def enter(self, delivered: Sequence[tuple[Message, Settled]]) -> None:
         """Enter messages whose outcomes have been delivered."""
         wall, now = self._clock.wall(), self._clock.monotonic()
+        answers = prompt = completion = 0
         for message, settled in delivered:
             total = max(0.0, wall - message.marks.received_ms / 1000)
             self._model.observe(message.model_seconds)
             self._queued.observe(max(0.0, total - (now - message.taken_at)))
             self._total.observe(total)
-            match settled.outcome:
+            outcome = settled.outcome
+            match outcome:
                 case Answered(answer):
-                    self._enter_answer(message, answer, total)
-                case Failed(error, dead_letter):
-                    self._enter_failure(message, error, total, dead_letter=dead_letter)
+                    answers += 1
+                    prompt += answer.usage.prompt_tokens if answer.usage is not None else 0
+                    completion += answer.usage.completion_tokens if answer.usage is not None else 0
+                    self._tell_answer(message, answer, total)
+                case Failed():
+                    self._enter_failure(message, outcome, total)
                 case Delayed():
                     pass
+        self._answered["ok"].inc(answers)
+        self._prompt.inc(prompt)
+        self._completion.inc(completion)
 
-    def _enter_answer(self, message: Message, answer: Answer, total: float) -> None:
-        self._answered["ok"].inc()
+    def _tell_answer(self, message: Message, answer: Answer, total: float) -> None:
         usage = answer.usage
-        if usage is not None:
-            self._prompt.inc(usage.prompt_tokens)
-            self._completion.inc(usage.completion_tokens)
         self._events.emit(
             Step.ANSWERED,
             message.message_id,
@@ -73,14 +76,13 @@ class Tally:
             position=message.record.position,
         )
 
-    def _enter_failure(
-        self, message: Message, error: MessageError, total: float, *, dead_letter: bool
-    ) -> None:
+    def _enter_failure(self, message: Message, failed: Failed, total: float) -> None:
+        error = failed.error
         self._answered["error"].inc()
-        if dead_letter:
+        if failed.dead_letter:
             self._dead[error.error_class, error.stage].inc()
         self._events.emit(
-            Step.DEAD_LETTERED if dead_letter else Step.ANSWERED,
+            Step.DEAD_LETTERED if failed.dead_letter else Step.ANSWERED,
             message.message_id,
             source=message.request.source if message.request is not None else None,
             target=self._target,

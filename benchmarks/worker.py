@@ -1,0 +1,268 @@
+"""Messages a second of one worker process, beside a bare loop that does the same work with no guarantees.
+
+    python -m benchmarks.worker [--messages 60000] [--runs 3] [--kafka HOST:PORT]
+
+Broker, stub model and measurement run on the same machine. The requests are in the topic before anybody starts, and
+the rate is that of the responses' timestamps in Kafka between the first tenth and the last, so start and end don't
+count. The bare loop consumes, calls with pyreqwest, and produces; it commits what it has read, finished or not.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import orjson
+import psutil
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from workers.core.clock import SystemClock
+from workers.local.broker import EmbeddedBroker
+from workers.local.free_ports import Ports
+
+TARGET = "llm"
+PARTITIONS = 4
+CONCURRENCY = 64
+WITHIN = 120.0  # seconds until all responses must have come
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run showed."""
+
+    name: str
+    rate: float  # messages a second
+    cpu_share: float  # of one core
+    cpu_microseconds: float  # a message
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Topics and a group that no other run has."""
+
+    kafka: str
+    stub: str
+    name: str
+
+    @property
+    def requests(self) -> str:
+        """The target's topic."""
+        return f"{self.name}.{TARGET}"
+
+    @property
+    def responses(self) -> str:
+        """Where answers go."""
+        return f"{self.name}.responses"
+
+    @property
+    def topics(self) -> list[str]:
+        """Everything that must exist."""
+        return [self.requests, self.responses, f"{self.name}.logs", f"dlq.{self.name}"]
+
+    @property
+    def topology(self) -> dict[str, Any]:
+        """What a worker is told."""
+        instance = {"url": f"{self.stub}/v1", "concurrency": CONCURRENCY}
+        return {
+            "version": 1,
+            "kafka": {"bootstrap": self.kafka},
+            "topics": {
+                "defaults": {"partitions": PARTITIONS},
+                "model_requests": {"name": self.name},
+                "model_responses": {"name": self.responses},
+                "fleet_logs": {"name": f"{self.name}.logs"},
+            },
+            "routes": [{"name": "default", "to": TARGET}],
+            # No wait is longer than what is held in memory: no delay topics.
+            "targets": {
+                TARGET: {
+                    "type": "openai",
+                    "model": "stub",
+                    "retry": {"hold_up_to": "60s"},
+                    "instances": [instance],
+                }
+            },
+        }
+
+
+def measure(name: str, kafka: str, stub: str, messages: int) -> Result:
+    """One run of the fleet's worker (`worker`) or of the bare loop (`bare`)."""
+    deployment = Deployment(kafka, stub, f"bench-{uuid.uuid4().hex[:8]}")
+    _create(deployment)
+    _fill(deployment, messages)
+    with tempfile.TemporaryDirectory() as folder, _process(name, deployment, Path(folder)) as process:
+        return _watch(name, deployment, messages, process)
+
+
+def _create(deployment: Deployment) -> None:
+    admin = AdminClient({"bootstrap.servers": deployment.kafka})
+    wanted = [NewTopic(topic, PARTITIONS, 1) for topic in deployment.topics]
+    for created in admin.create_topics(wanted, operation_timeout=20).values():
+        created.result(timeout=20)
+
+
+def _fill(deployment: Deployment, messages: int) -> None:
+    """Write the requests, as the router leaves them."""
+    clock = SystemClock()
+    producer = Producer({"bootstrap.servers": deployment.kafka, "linger.ms": 20, "compression.type": "lz4"})
+    for number in range(messages):
+        now = int(clock.wall() * 1000)
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("relay.message-id", f"m{number}"),
+            ("relay.route", "default"),
+            ("relay.target", TARGET),
+            ("relay.received-at", str(now)),
+            ("relay.routed-at", str(now)),
+        ]
+        value = {
+            "message_id": f"m{number}",
+            "source": "bench",
+            "payload": {
+                "text": "推荐一款5000元以内的笔记本电脑",
+                "context": {"user_history": ["之前咨询过显示器"]},
+            },
+            "timestamp": 1715234567,
+        }
+        producer.produce(deployment.requests, orjson.dumps(value), f"k{number}".encode(), headers=headers)
+        producer.poll(0)
+    producer.flush()
+
+
+@contextmanager
+def _process(name: str, deployment: Deployment, folder: Path) -> Iterator[psutil.Process]:
+    """The process that is measured."""
+    topology = folder / "topology.yaml"
+    topology.write_bytes(orjson.dumps(deployment.topology))  # JSON is YAML
+    if name == "bare":
+        command = ["-m", "benchmarks.bare_worker", deployment.kafka, deployment.stub, deployment.name]
+    else:
+        command = ["-m", "workers", "worker", "--topology", str(topology)]
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
+        try:
+            yield psutil.Process(running.pid)
+        finally:
+            running.terminate()
+            if running.wait(30) not in {0, -15}:
+                sys.stderr.write((folder / "log").read_text())
+
+
+def _watch(name: str, deployment: Deployment, messages: int, process: psutil.Process) -> Result:
+    """Count responses, and take time and CPU between the first tenth and the last message."""
+    seen, stamps = 0, []
+    begun: tuple[int, float] | None = None
+    for batch in _responses(deployment):
+        seen += len(batch)
+        stamps += [message.timestamp()[1] for message in batch]
+        if begun is None and seen >= messages // 10:
+            begun = seen, _cpu(process)
+        if seen >= messages:
+            break
+    assert begun is not None  # noqa: S101 - a tenth comes before all
+    stamps.sort()
+    counted = messages - begun[0]
+    seconds = (stamps[-1] - stamps[begun[0]]) / 1000
+    cpu = _cpu(process) - begun[1]
+    return Result(name, counted / seconds, cpu / seconds, cpu / counted * 1e6)
+
+
+def _responses(deployment: Deployment) -> Iterator[Sequence[Message]]:
+    consumer = Consumer(
+        {"bootstrap.servers": deployment.kafka, "group.id": deployment.name, "enable.auto.commit": False}
+    )
+    consumer.assign([TopicPartition(deployment.responses, number, 0) for number in range(PARTITIONS)])
+    until = time.monotonic() + WITHIN
+    try:
+        while time.monotonic() < until:
+            yield consumer.consume(5000, timeout=0.1)
+    finally:
+        consumer.close()
+    raise SystemExit(f"not all responses came within {WITHIN:g} s")
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def stub_model() -> Iterator[str]:
+    """The stub without delay, in a process of its own; yields its address."""
+    port = Ports().take(28_091)
+    command = [sys.executable, "-m", "workers.local.stub_model", "--port", str(port)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _until_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _until_listening(port: int) -> None:
+    until = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > until:
+            raise SystemExit("the stub model does not start")
+        time.sleep(0.05)
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """A broker tuned for measuring, with data that nobody keeps."""
+    with tempfile.TemporaryDirectory() as home:
+        embedded = EmbeddedBroker(Path(home), performance=True)
+        embedded.start()
+        try:
+            yield embedded.bootstrap
+        finally:
+            embedded.stop()
+
+
+def main() -> None:
+    """Run both, turn by turn, and print the medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker", description=__doc__.split("\n")[0])
+    parser.add_argument("--messages", type=int, default=60_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
+    given = parser.parse_args()
+    results: dict[str, list[Result]] = {"bare": [], "worker": []}
+    with nullcontext(given.kafka) if given.kafka else broker() as kafka, stub_model() as stub:
+        for _ in range(given.runs):
+            for name, runs in results.items():
+                runs.append(measure(name, kafka, stub, given.messages))
+    _print(results)
+
+
+def _print(results: dict[str, list[Result]]) -> None:
+    sys.stdout.write(
+        f"{os.cpu_count()} cores, {PARTITIONS} partitions, {CONCURRENCY} calls at once; medians\n"
+    )
+    sys.stdout.write(f"{'':8} {'messages/s':>12} {'CPU of a core':>14} {'CPU us each':>12} {'spread':>15}\n")
+    for name, runs in results.items():
+        rates = [run.rate for run in runs]
+        sys.stdout.write(
+            f"{name:8} {median(rates):12,.0f} {median(run.cpu_share for run in runs):14.0%}"
+            f" {median(run.cpu_microseconds for run in runs):12.1f} {min(rates):7,.0f}-{max(rates):,.0f}\n"
+        )
+    ours, bare = (median(run.rate for run in results[name]) for name in ("worker", "bare"))
+    sys.stdout.write(f"the worker reaches {ours / bare:.0%} of the bare loop\n")
+
+
+if __name__ == "__main__":
+    main()
