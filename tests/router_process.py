@@ -47,9 +47,10 @@ class RouterRig:
             **changes,
         }
         self.topology.write_text(yaml.safe_dump(topology))
-        for topic in (self.requests, self.llm, f"{self.requests}.soon", self.responses, self.dead_letters):
-            create_topic(self.bootstrap, topic, partitions)
-        create_topic(self.bootstrap, f"{self.requests}.logs", partitions)
+        create_topic(self.bootstrap, self.requests, partitions, {"max.message.bytes": "8000000"})
+        for name in ("llm", "soon", "responses", "logs"):
+            create_topic(self.bootstrap, f"{self.requests}.{name}", partitions)
+        create_topic(self.bootstrap, self.dead_letters, partitions)
 
     @property
     def topology(self) -> Path:

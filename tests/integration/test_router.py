@@ -28,7 +28,8 @@ async def test_messages_reach_their_target_and_failures_their_callers(rig: Route
     poison = [b"\xff not json", b'{"message_id": "wrong", "source": 1}', b'{"broken']
     produce(rig.bootstrap, rig.requests, poison, key=b"caller", headers=[("x-note", b"two\nlines")])
     produce(rig.bootstrap, rig.requests, [None], key=b"tombstone")
-    produce(rig.bootstrap, rig.requests, [envelope("late", "iot")])
+    big = envelope("big", payload={"text": "x" * 5_000_000})
+    produce(rig.bootstrap, rig.requests, [envelope("late", "iot"), big])
 
     routed = await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 5)
     assert sorted(message.value() or b"" for message in routed) == good
@@ -40,7 +41,7 @@ async def test_messages_reach_their_target_and_failures_their_callers(rig: Route
     assert all(
         dict(message.headers() or [])["x-note"] == b"two\nlines" for message in dead if message.value()
     )
-    answers = await asyncio.to_thread(consume, rig.bootstrap, rig.responses, 5)
+    answers = await asyncio.to_thread(consume, rig.bootstrap, rig.responses, 6)
     told = {
         (body := orjson.loads(message.value() or b""))["message_id"]: body["payload"]["error"]["code"]
         for message in answers
@@ -50,6 +51,7 @@ async def test_messages_reach_their_target_and_failures_their_callers(rig: Route
         "wrong": "schema",
         "tombstone": "schema",
         "late": "expired",
+        "big": "too_large",
     }
     assert await rig.end(router) == ExitCode.DONE
     assert rig.lag() == 0

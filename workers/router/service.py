@@ -25,6 +25,7 @@ from workers.router.batches import BatchRouter
 from workers.router.pipeline import Pipeline
 from workers.router.planner import Planner
 from workers.router.progress import Progress, Standing
+from workers.router.quiet import quieten
 from workers.router.standings import look
 
 log = structlog.get_logger()
@@ -104,6 +105,7 @@ class RouterService:
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Route until `stop` is set, then drain. Raises `UnreachableError` where Kafka can't be joined."""
         _calm_collector()
+        quieten(self._deps.clock)
         app = self._app = build_app(
             self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
         )
