@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
-from tests.support import unique
+from tests.support import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,7 @@ class Watcher:
         self.outcomes: dict[str, list[str]] = {}
         self.answers_in_order: list[str] = []
         self.dead_letter_ids: Counter[str] = Counter()
-        self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": unique("watcher"), "enable.auto.commit": False}
-        )
-        places: list[TopicPartition] = []
-        for topic in (responses, dead_letters):
-            known = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            places += [TopicPartition(topic, number, 0) for number in known]
-        self._consumer.assign(places)
+        self._consumer = reading(bootstrap, responses, dead_letters)
 
     def look(self, seconds: float = 0.0) -> None:
         """Take in what came."""

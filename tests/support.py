@@ -100,12 +100,8 @@ def consume(bootstrap: str, topic: str, count: int, timeout: float = 20.0) -> li
     """
     found: list[Message] = []
     deadline = Deadline.after(timeout)
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": unique("test"), "enable.auto.commit": False}
-    )
+    consumer = reading(bootstrap, topic)
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         while len(found) < count and not deadline.expired:
             found.extend(consumer.consume(count - len(found), timeout=min(0.5, deadline.remaining())))
     finally:
@@ -114,3 +110,16 @@ def consume(bootstrap: str, topic: str, count: int, timeout: float = 20.0) -> li
     assert not errors, errors
     assert len(found) >= count, f"{len(found)} of {count} records came from {topic} within {timeout} s"
     return found
+
+
+def reading(bootstrap: str, *topics: str) -> Consumer:
+    """A plain consumer at the beginning of all partitions of these topics, in no group."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": unique("test"), "enable.auto.commit": False}
+    )
+    places: list[TopicPartition] = []
+    for topic in topics:
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        places += [TopicPartition(topic, number, 0) for number in numbers]
+    consumer.assign(places)
+    return consumer

@@ -6,14 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.fleet import Fleet, running_fleet
 
 
-@pytest.fixture
-def orders(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with one order."""
-    path = tmp_path / "orders.db"
+    path = tmp_path_factory.mktemp("database") / "orders.db"
     with closing(sqlite3.connect(path)) as database:
         database.execute("create table orders (order_id text primary key, status text, eta text)")
         database.execute("insert into orders values ('20240501', '运输中', '2026-12-01')")
@@ -21,8 +22,10 @@ def orders(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-async def fleet(kafka: str, tmp_path: Path, orders: Path) -> AsyncIterator[Fleet]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_fleet(
+    kafka: str, tmp_path_factory: pytest.TempPathFactory, orders: Path
+) -> AsyncIterator[Fleet]:
     """A router and a worker of two targets: `llm` (the stub model) and `orders` (SQLite)."""
     targets = {
         "orders": {
@@ -32,7 +35,7 @@ async def fleet(kafka: str, tmp_path: Path, orders: Path) -> AsyncIterator[Fleet
             "parameters": {"order_id": {"pattern": r"\d{6,}"}},
             "answer": "Order {order_id}: {status}, expected {eta}",
             "timeout": "2s",
-            "retry": {"attempts": 2, "initial": "50ms", "max": "100ms", "hold_up_to": "1s"},
+            "retry": {"attempts": 2, "initial": "50ms", "max": "100ms"},
         }
     }
     routes = [
@@ -41,10 +44,19 @@ async def fleet(kafka: str, tmp_path: Path, orders: Path) -> AsyncIterator[Fleet
     ]
     target = {
         "timeout": "1s",
-        "retry": {"attempts": 2, "initial": "50ms", "max": "100ms", "hold_up_to": "1s"},
+        "retry": {"attempts": 2, "initial": "50ms", "max": "100ms"},
     }
     more = {"routes": routes}
-    async with running_fleet(kafka, tmp_path, target=target, targets=targets, more=more) as fleet:
+    async with running_fleet(
+        kafka, tmp_path_factory.mktemp("fleet"), target=target, targets=targets, more=more
+    ) as fleet:
         await fleet.add("router")
         await fleet.add("worker")
         yield fleet
+
+
+@pytest.fixture
+def fleet(shared_fleet: Fleet) -> Fleet:
+    """The fleet, with a stub model that behaves again."""
+    shared_fleet.misbehave()
+    return shared_fleet
