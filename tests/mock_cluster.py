@@ -14,7 +14,8 @@ import pytest
 
 PRODUCE, OFFSET_COMMIT, OFFSET_FETCH, CONSUMER_GROUP_HEARTBEAT = 0, 8, 9, 68
 _PRODUCER = 0
-_WITHOUT_SIGNALS = b"log_level"
+# The tags of `rd_kafka_producev`'s arguments.
+_V_TOPIC, _V_PARTITION, _V_VALUE, _V_HEADER = 1, 3, 4, 9
 
 
 def _library() -> ctypes.CDLL:
@@ -35,7 +36,7 @@ class MockCluster:
         self._library = _library()
         text = ctypes.create_string_buffer(512)
         conf = ctypes.c_void_p(self._library.rd_kafka_conf_new())
-        self._library.rd_kafka_conf_set(conf, _WITHOUT_SIGNALS, b"0", text, 512)
+        self._library.rd_kafka_conf_set(conf, b"log_level", b"0", text, 512)
         self._handle = ctypes.c_void_p(self._library.rd_kafka_new(_PRODUCER, conf, text, 512))
         self._cluster = ctypes.c_void_p(self._library.rd_kafka_mock_cluster_new(self._handle, brokers))
         self.bootstrap: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
@@ -64,6 +65,24 @@ class MockCluster:
     def up(self, broker: int = 1) -> None:
         """Bring it back."""
         self._library.rd_kafka_mock_broker_set_up(self._cluster, ctypes.c_int32(broker))
+
+    def produce_raw_header(self, topic: str, name: bytes, value: bytes) -> None:
+        """Write a record with a header name of any bytes, which no Python client would."""
+        text, library = ctypes.create_string_buffer(512), self._library
+        conf = ctypes.c_void_p(library.rd_kafka_conf_new())
+        library.rd_kafka_conf_set(conf, b"bootstrap.servers", self.bootstrap.encode(), text, 512)
+        producer = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, conf, text, 512))
+        code = library.rd_kafka_producev(
+            producer,
+            *(_V_TOPIC, ctypes.c_char_p(topic.encode())),
+            *(_V_PARTITION, ctypes.c_int32(0)),
+            *(_V_VALUE, ctypes.c_char_p(value), ctypes.c_size_t(len(value))),
+            *(_V_HEADER, ctypes.c_char_p(name), ctypes.c_char_p(b"x"), ctypes.c_ssize_t(1)),
+            0,
+        )
+        assert code == 0
+        assert library.rd_kafka_flush(producer, 5000) == 0
+        library.rd_kafka_destroy(producer)
 
     def destroy(self) -> None:
         """Stop it."""

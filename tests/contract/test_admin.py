@@ -65,7 +65,7 @@ async def test_the_cluster_says_who_it_is(world: World) -> None:
 def nobody(request: pytest.FixtureRequest) -> Admin:
     """An admin client of a Kafka that does not answer."""
     if request.param == "kafka":
-        return KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"})
+        return KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"}, timeout=1.0)
     gone = MemoryWorld()
     gone.broker.unreachable = True
     return gone.admin()
@@ -78,4 +78,4 @@ async def test_nobody_answering_is_said_within_seconds(nobody: Admin) -> None:
 
 async def test_the_error_names_the_address_and_what_to_try() -> None:
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 .*refused.*check the address"):
-        await KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"}).topics()
+        await KafkaAdmin({"bootstrap.servers": "127.0.0.1:9"}, timeout=1.0).topics()

@@ -25,7 +25,6 @@ from workers.core.ports import ClusterInfo, TopicState
 from workers.core.records import Position, TopicPartition
 from workers.kafka.failures import is_passing, kafka_error, refused_settings, unreachable
 
-_TIMEOUT = 5.0  # seconds for one request
 _GRACE = 2.0  # seconds after which a request that should have timed out is given up
 
 
@@ -35,7 +34,8 @@ class KafkaAdmin:
     What the broker refuses (a topic that exists already, a value it does not know, a missing right) is a `UsageError`.
     """
 
-    def __init__(self, config: Mapping[str, object]) -> None:
+    def __init__(self, config: Mapping[str, object], timeout: float = 5.0) -> None:
+        self._timeout = timeout  # seconds for one request
         self._address = config.get("bootstrap.servers")
         self._why: KafkaError | None = None
         settings: dict[str, Any] = {**config, "error_cb": self._on_error, "socket.timeout.ms": 10_000}
@@ -46,7 +46,7 @@ class KafkaAdmin:
 
     async def cluster(self) -> ClusterInfo:
         """See `Admin`."""
-        answer = await self._await(self._client.describe_cluster(request_timeout=_TIMEOUT))
+        answer = await self._await(self._client.describe_cluster(request_timeout=self._timeout))
         nodes = answer.nodes or []
         return ClusterInfo(answer.cluster_id or "?", tuple(f"{node.host}:{node.port}" for node in nodes))
 
@@ -71,13 +71,15 @@ class KafkaAdmin:
             for topic in topics
         ]
         if wanted:
-            answers = self._client.create_topics(wanted, request_timeout=_TIMEOUT, operation_timeout=_TIMEOUT)
+            answers = self._client.create_topics(
+                wanted, request_timeout=self._timeout, operation_timeout=self._timeout
+            )
             await self._await_all(answers)
 
     async def grow(self, topic: str, partitions: int) -> None:
         """See `Admin`."""
         await self._await_all(
-            self._client.create_partitions([NewPartitions(topic, partitions)], request_timeout=_TIMEOUT)
+            self._client.create_partitions([NewPartitions(topic, partitions)], request_timeout=self._timeout)
         )
 
     async def configure(self, topic: str, config: Mapping[str, str]) -> None:
@@ -87,7 +89,9 @@ class KafkaAdmin:
             for name, value in config.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        await self._await_all(self._client.incremental_alter_configs([resource], request_timeout=_TIMEOUT))
+        await self._await_all(
+            self._client.incremental_alter_configs([resource], request_timeout=self._timeout)
+        )
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
         """See `Admin`. Raises `UsageError` for a topic that does not exist."""
@@ -107,7 +111,7 @@ class KafkaAdmin:
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         """See `Admin`. A group that nobody knows stands nowhere: the answer is empty."""
         request = [ConsumerGroupTopicPartitions(group)]
-        answers = self._client.list_consumer_group_offsets(request, request_timeout=_TIMEOUT)
+        answers = self._client.list_consumer_group_offsets(request, request_timeout=self._timeout)
         found = (await self._await_all(answers, ignore={KafkaError.GROUP_ID_NOT_FOUND})).get(group)
         return {
             TopicPartition(item.topic, item.partition): Position(item.offset, item.metadata or "")
@@ -121,7 +125,7 @@ class KafkaAdmin:
     async def _known(self) -> Mapping[str, TopicMetadata]:
         """All topics; asking for one by name could create it."""
         try:
-            answer = await asyncio.to_thread(self._client.list_topics, timeout=_TIMEOUT)
+            answer = await asyncio.to_thread(self._client.list_topics, timeout=self._timeout)
         except KafkaException as error:
             raise self._translated(kafka_error(error)) from error
         return {name: topic for name, topic in answer.topics.items() if topic.error is None}
@@ -132,7 +136,7 @@ class KafkaAdmin:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = await self._await_all(
-            self._client.describe_configs(resources, request_timeout=_TIMEOUT),
+            self._client.describe_configs(resources, request_timeout=self._timeout),
             ignore={KafkaError.UNKNOWN_TOPIC_OR_PART},  # deleted since
         )
         return {
@@ -148,7 +152,7 @@ class KafkaAdmin:
         self, places: Iterable[TopicPartition], spec: OffsetSpec
     ) -> Mapping[TopicPartition, int]:
         wanted = {ClientPartition(*place): spec for place in places}
-        answers = await self._await_all(self._client.list_offsets(wanted, request_timeout=_TIMEOUT))
+        answers = await self._await_all(self._client.list_offsets(wanted, request_timeout=self._timeout))
         return {TopicPartition(place.topic, place.partition): info.offset for place, info in answers.items()}
 
     async def _await_all(
@@ -168,7 +172,7 @@ class KafkaAdmin:
 
     async def _await(self, answer: "Future[Any]", ignore: Iterable[int] = ()) -> Any:
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), _TIMEOUT + _GRACE)
+            return await asyncio.wait_for(asyncio.wrap_future(answer), self._timeout + _GRACE)
         except TimeoutError as error:
             raise self._translated(KafkaError(KafkaError._TIMED_OUT)) from error  # noqa: SLF001 - its public name
         except KafkaException as error:

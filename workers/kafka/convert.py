@@ -14,9 +14,14 @@ def received(message: Message) -> Received:
     """A consumed message without error. `timestamp_ms` is -1 where the record has none."""
     try:
         headers = message.headers()
-    except UnicodeDecodeError:
-        headers = None
+        return _record(message, tuple(headers) if headers else _NONE)  # type: ignore[arg-type]
+    except (UnicodeDecodeError, SystemError):
+        # The client sets the first and goes on as if nothing were; the interpreter then finds it, here at the latest.
         _warn(message)
+        return _record(message, _NONE)
+
+
+def _record(message: Message, headers: Headers) -> Received:
     # The client types these as optional for messages that carry an error; consumed ones have them.
     return Received(
         message.topic(),  # type: ignore[arg-type]
@@ -24,7 +29,7 @@ def received(message: Message) -> Received:
         message.offset(),  # type: ignore[arg-type]
         message.key(),
         message.value(),
-        tuple(headers) if headers else _NONE,  # type: ignore[arg-type]
+        headers,
         message.timestamp()[1],
     )
 

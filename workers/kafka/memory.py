@@ -17,7 +17,7 @@ from workers.core.errors import FatalError, RelayError, UnreachableError, UsageE
 from workers.core.ports import ClusterInfo, TopicState
 from workers.core.records import Outgoing, Position, Received, TopicPartition
 from workers.kafka.memory_group import MemoryGroup, MemorySubscription
-from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_sizes
+from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_records
 
 
 class MemoryBroker:
@@ -156,7 +156,7 @@ class MemoryPublisher:
         """See `Publisher`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            check_sizes(records, self._max_bytes, self._topic_max_bytes)
+            check_records(records, self._max_bytes, self._topic_max_bytes)
         except RelayError as error:
             done.set_exception(error)
             return done

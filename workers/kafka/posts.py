@@ -9,6 +9,7 @@ from workers.core.deadlines import Deadline
 from workers.core.metrics import DELIVERY_FAILURES, EVENTS_DROPPED, Metrics
 from workers.core.records import Outgoing
 from workers.kafka.logs import client_logger
+from workers.kafka.sizes import headers_size
 
 _CONFIG: Mapping[str, object] = {
     "acks": "1",
@@ -37,6 +38,7 @@ class PostBox:
         """Queue one record. Never blocks, never raises."""
         topic, key, value, headers, partition, timestamp = record
         try:
+            headers_size(headers)  # the client dies of a name that UTF-8 can't hold
             self._producer.produce(
                 topic,
                 value,

@@ -21,7 +21,7 @@ from workers.core.records import Outgoing
 from workers.kafka.failures import kafka_error, refused_record, refused_settings
 from workers.kafka.logs import client_logger
 from workers.kafka.posts import PostBox
-from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_sizes
+from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_records
 
 _log = structlog.get_logger()
 
@@ -175,7 +175,7 @@ class KafkaPublisher:
 
     def _check(self, records: Sequence[Outgoing]) -> RelayError | None:
         try:
-            check_sizes(records, self._policy.max_message_bytes, self._policy.topic_max_bytes)
+            check_records(records, self._policy.max_message_bytes, self._policy.topic_max_bytes)
         except PermanentError as error:
             return error
         return None
