@@ -128,7 +128,8 @@ class Pool:
                 return
             self._waiters.popleft()
             future.set_result(free)
-        self._on_room()
+        if self.room:
+            self._on_room()
 
     async def close(self) -> None:
         """Let go of the instances' connections."""
