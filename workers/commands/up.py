@@ -17,7 +17,7 @@ from workers import assembly
 from workers.commands.common import KafkaOption, TopologyOption, console, run
 from workers.commands.up_demo import Demo, Summary
 from workers.commands.up_examples import Outcome, Tracker, read_examples
-from workers.commands.up_fleet import Choices, Fleet, Plan, plan
+from workers.commands.up_fleet import Choices, Fleet, Plan, needs_model, plan
 from workers.commands.up_view import View, open_view
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
@@ -137,13 +137,13 @@ class Session:
             self._view.say(str(refusal))
 
     def _summarise(self, summary: Summary) -> None:
-        counts = {
-            "answered": summary.count(Outcome.ANSWERED),
-            "errors": summary.count(Outcome.ERROR),
-            "dead letters": summary.count(Outcome.DEAD_LETTER),
-            "missing": summary.count(None),
-        }
-        shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        counts = (
+            (summary.count(Outcome.ANSWERED), "answered", "answered"),
+            (summary.count(Outcome.ERROR), "error", "errors"),
+            (summary.count(Outcome.DEAD_LETTER), "dead letter", "dead letters"),
+            (summary.count(None), "without an outcome", "without an outcome"),
+        )
+        shown = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
         self._view.say(f"{len(summary.examples)} examples in {summary.seconds:.1f} s: {shown}.")
         if summary.first is not None:
             self._view.say(
@@ -162,6 +162,11 @@ class Session:
             self._view.say(f"  {program} {arguments}{topology}")
         for url in self._fleet.metrics:
             self._view.say(f"  curl {url}")
+        if needs_model(self._plan) and not self._plan.choices.stub:
+            self._view.say(
+                "The model has 135 million parameters and learnt English: it shows the way, not how well models answer."
+                " OPENAI_BASE_URL and OPENAI_API_KEY put yours in its place."
+            )
         self._view.say(f"Logs are in {self._settings.home / 'logs'}. Ctrl-C stops everything.")
 
     def _changed(self, change: Change) -> None:

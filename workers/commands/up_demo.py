@@ -11,7 +11,7 @@ from workers.core.clock import Clock
 from workers.core.deadlines import Deadline
 from workers.core.records import Outgoing, Received
 
-_AT_ONCE = 6  # examples under way: a small model answers a few at a time, and people read along
+_AT_ONCE = 4  # examples under way: as many as the local model answers side by side
 _LOOK_EVERY = 0.1  # seconds
 PATIENCE = 120.0  # seconds without any outcome after which the rest counts as missing
 

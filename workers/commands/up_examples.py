@@ -15,7 +15,7 @@ from workers.core.errors import UsageError
 from workers.core.records import Outgoing, Received
 from workers.core.topology.names import Names
 
-_STAGES = {Step.RECEIVED: "routing", Step.ROUTED: "queued", Step.ATTEMPTED: "finishing"}
+_STAGES = {Step.RECEIVED: "being routed", Step.ROUTED: "at its target", Step.ATTEMPTED: "called"}
 
 
 class Outcome(Enum):

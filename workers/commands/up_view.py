@@ -176,9 +176,12 @@ def _wording(change: Change) -> str:
             return str(change.state.value)
 
 
+_WIDE = 100  # columns
+
+
 def _grid(width: int) -> Table:
     """A row of the table; every row is a table of its own, so the columns' widths must not depend on the content."""
-    fixed = (14, 7, 16, 8)
+    fixed = (14, 7, 21 if width >= _WIDE else 14, 8)
     flexible = max(20, width - sum(fixed) - 5)
     question = flexible * 2 // 5
     grid = Table.grid(padding=(0, 1, 0, 0))
