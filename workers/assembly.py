@@ -1,1 +1,177 @@
-"""The composition root: which adapter stands behind which port, one function a process."""
+"""The composition root: which adapter stands behind which port, one function a thing that is opened."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import structlog
+
+from workers.backends.factory import open_backends
+from workers.core.clock import SystemClock
+from workers.core.deadlines import Deadline
+from workers.core.errors import UnreachableError, UsageError
+from workers.core.events import EventLog
+from workers.core.metrics import Metrics
+from workers.core.ports import Admin, Publisher, Reader
+from workers.core.settings import Settings
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+from workers.core.topology.topics import wanted_topics
+from workers.kafka.admin import KafkaAdmin
+from workers.kafka.consumer import KafkaSubscription
+from workers.kafka.producer import KafkaPublisher, PublisherPolicy
+from workers.kafka.reader import END, KafkaReader
+from workers.kafka.security import client_config
+from workers.local.broker import EmbeddedBroker
+
+if TYPE_CHECKING:
+    from workers.inference.service import WorkerService
+    from workers.router.service import RouterService
+
+log = structlog.get_logger()
+
+FLUSH_SECONDS = 10.0
+EMBEDDED = "embedded"
+
+
+def located(topology: Topology, settings: Settings, override: str | None = None) -> Topology:
+    """The topology with the address of its Kafka: `override`, else its own; `embedded` is asked where it listens.
+
+    Raises `UnreachableError` when the embedded broker is wanted and does not run.
+    """
+    bootstrap = override or topology.kafka.bootstrap
+    if bootstrap == EMBEDDED:
+        running = EmbeddedBroker(settings.home).status().bootstrap
+        if running is None:
+            raise UnreachableError(
+                "the embedded broker is not running: `relayfleet broker start`, or give --kafka HOST:PORT"
+            )
+        bootstrap = running
+    return topology.model_copy(update={"kafka": topology.kafka.model_copy(update={"bootstrap": bootstrap})})
+
+
+@asynccontextmanager
+async def open_publisher(
+    topology: Topology, settings: Settings, kafka: str | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Publisher]:
+    """A publisher that knows how large a record each topic of the topology takes."""
+    sizes = {
+        topic.name: int(size)
+        for topic in wanted_topics(topology)
+        if (size := topic.config.get("max.message.bytes")) is not None
+    }
+    config = client_config(located(topology, settings, kafka).kafka)
+    publisher = KafkaPublisher(config, metrics or Metrics(), PublisherPolicy(topic_max_bytes=sizes))
+    try:
+        yield publisher
+    finally:
+        if undelivered := await publisher.close(Deadline.after(FLUSH_SECONDS)):
+            log.error("records were not delivered before the end", records=undelivered)
+
+
+@asynccontextmanager
+async def open_reader(
+    topology: Topology,
+    settings: Settings,
+    kafka: str | None,
+    topics: Sequence[str],
+    *,
+    start_at: str | int = END,
+) -> AsyncIterator[Reader]:
+    """A reader of these topics, started; see `KafkaReader` for `start_at`."""
+    reader = KafkaReader(client_config(located(topology, settings, kafka).kafka), topics, start_at)
+    try:
+        await reader.start()
+        yield reader
+    finally:
+        await reader.close()
+
+
+@asynccontextmanager
+async def open_admin(
+    topology: Topology, settings: Settings, kafka: str | None = None
+) -> AsyncIterator[Admin]:
+    """An admin client."""
+    admin = KafkaAdmin(client_config(located(topology, settings, kafka).kafka))
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def open_router(
+    topology: Topology,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    kafka: str | None = None,
+    member: str | None = None,
+) -> AsyncIterator["RouterService"]:
+    """A router, not running yet; see `GroupSettings` for `member`. Raises `UsageError` where topics are missing."""
+    # Faust takes half a second to import, and only this process needs it.
+    from workers.router.app import GroupSettings
+    from workers.router.service import RouterDeps, RouterService
+
+    topology = located(topology, settings, kafka)
+    names, clock = Names(topology), SystemClock()
+    async with open_admin(topology, settings) as admin:
+        targets = [names.target(target) for target in topology.targets]
+        await require_topics(
+            admin, [names.requests, names.responses, names.dead_letters, names.logs, *targets]
+        )
+    async with open_publisher(topology, settings, metrics=metrics) as publisher:
+        events = EventLog(publisher, names.logs, "router", clock)
+        deps = RouterDeps(topology, publisher, events, metrics, clock)
+        group = GroupSettings(topology.kafka.bootstrap, names.requests, names.router_group, member)
+        yield RouterService(deps, group)
+
+
+@asynccontextmanager
+async def open_worker(
+    topology: Topology,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    kafka: str | None = None,
+    targets: Sequence[str] = (),
+) -> AsyncIterator["WorkerService"]:
+    """The workers of these targets (none: of all), not running yet.
+
+    Raises `UsageError` where a target is unknown, topics are missing, or a backend's settings could never work.
+    """
+    from workers.inference.build import Fleet, build_worker, group_topics
+    from workers.inference.pipeline import Surroundings
+    from workers.inference.service import WorkerService
+
+    topology = located(topology, settings, kafka)
+    names, clock = Names(topology), SystemClock()
+    chosen = dict.fromkeys(targets or topology.targets)
+    if unknown := [target for target in chosen if target not in topology.targets]:
+        raise UsageError(f"no such target: {', '.join(unknown)}; there are {', '.join(topology.targets)}")
+    read = {target: group_topics(topology, target) for target in chosen}
+    async with open_admin(topology, settings) as admin:
+        await require_topics(
+            admin, [names.responses, names.dead_letters, names.logs, *chain.from_iterable(read.values())]
+        )
+    async with open_publisher(topology, settings, metrics=metrics) as publisher:
+        around = Surroundings(clock, EventLog(publisher, names.logs, "worker", clock))
+        fleet = Fleet(topology, publisher, metrics, around)
+        workers = []
+        for target, topics in read.items():
+            group = names.worker_group(target)
+            subscription = KafkaSubscription(client_config(topology.kafka), group, topics, metrics)
+            opened = open_backends(target, topology.targets[target], clock)
+            workers.append(build_worker(fleet, target, subscription, opened))
+        yield WorkerService(workers, clock)
+
+
+async def require_topics(admin: Admin, names: Sequence[str]) -> None:
+    """Raise `UsageError` that names the topics that do not exist."""
+    existing = await admin.topics(names)
+    missing = sorted(set(names) - existing.keys())
+    if missing:
+        raise UsageError(
+            f"topics are missing: {', '.join(missing)}; `relayfleet topology apply` creates them"
+        )
