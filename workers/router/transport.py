@@ -53,6 +53,9 @@ class SliceMessage(ConsumerMessage):
 class Slices(SchedulingStrategyT):
     """Cuts what was fetched into slices, one partition after the other in turn."""
 
+    def __init__(self) -> None:
+        """Nothing to keep; Faust's base is abstract in this."""
+
     @classmethod
     def map_from_records(cls, records: Mapping[TP, list[Any]]) -> Any:
         """The slices of each partition."""
