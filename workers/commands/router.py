@@ -62,7 +62,7 @@ def router(
             return await service.run(stop)
 
     try:
-        with HealthServer(health, metrics, port=health_port) as server:
+        with HealthServer(health, metrics, host=settings.listen, port=health_port) as server:
             log.info("serving health and metrics", address=server.address)
             code = _run(main)
     except RelayError as error:

@@ -100,7 +100,7 @@ def _work(options: Options) -> ExitCode:
             calm_collector()
             return await service.run(stop)
 
-    with HealthServer(health, metrics, port=options.health_port) as server:
+    with HealthServer(health, metrics, host=settings.listen, port=options.health_port) as server:
         log.info("serving health and metrics", address=server.address)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())

