@@ -1,0 +1,214 @@
+"""The adapters on a real broker: what the fake can't show."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+
+import pytest
+
+from tests.kafka_worlds import KafkaWorld, RecordingListener
+from tests.support import eventually, unique
+from workers.core.deadlines import Deadline
+from workers.core.records import Outgoing, Position, Received, TopicPartition
+from workers.kafka.membership import SubscriptionPolicy
+
+
+@pytest.fixture
+async def world(kafka: str) -> AsyncIterator[KafkaWorld]:
+    """The adapters on the session's broker."""
+    opened = KafkaWorld(kafka)
+    yield opened
+    await opened.close()
+
+
+async def fill(world: KafkaWorld, topic: str, count: int, partitions: int) -> None:
+    """Number the records of each partition."""
+    publisher = world.publisher()
+    lists = [
+        [Outgoing(topic, None, b"%d" % (start + item), partition=partition) for item in range(500)]
+        for start in range(0, count // partitions, 500)
+        for partition in range(partitions)
+    ]
+    await asyncio.gather(*(publisher.deliver(records) for records in lists))
+
+
+class Flood(RecordingListener):
+    """Pauses partitions in turn and lets them go on a moment later, as a worker whose window is full."""
+
+    async def ebb(self, world: KafkaWorld, group: str, topic: str, expected: int) -> None:
+        subscription = world.subscription(group, [topic])
+        await subscription.start(self)
+        for turn in count():
+            place = TopicPartition(topic, turn % 4)
+            subscription.pause([place])
+            await asyncio.sleep(0.002)
+            subscription.resume([place])
+            if len(self.received) >= expected:
+                return
+
+
+async def test_a_hundred_thousand_records_come_once_and_in_order_through_any_pauses(
+    world: KafkaWorld,
+) -> None:
+    topic, listener = world.topic(partitions=4), Flood()
+    await fill(world, topic, 100_000, 4)
+    await asyncio.wait_for(listener.ebb(world, unique("group"), topic, 100_000), 60)
+    for partition in range(4):
+        assert listener.values(partition) == [b"%d" % value for value in range(25_000)]
+
+
+class Stuck(RecordingListener):
+    """Blocks the event loop until the poll thread has filled what it may fill, and longer than a member may be silent."""
+
+    def watch(self, world: KafkaWorld, group: str, topic: str, policy: SubscriptionPolicy) -> None:
+        self.subscription = world.subscription(group, [topic], policy)
+        self.policy = policy
+        self.ahead = 0
+
+    def records(self, batch: Sequence[Received]) -> None:
+        super().records(batch)
+        if not self.ahead:
+            until = Deadline.after(self.policy.max_poll_interval + 2)
+            while not until.expired:
+                time.sleep(0.01)
+            self.ahead = self.subscription.ahead
+
+
+async def test_polling_goes_on_while_the_loop_is_stuck_and_does_not_run_ahead(world: KafkaWorld) -> None:
+    topic, listener, group = world.topic(partitions=2), Stuck(), unique("group")
+    policy = SubscriptionPolicy(max_poll_interval=2, max_ahead=3000)
+    await fill(world, topic, 40_000, 2)
+    listener.watch(world, group, topic, policy)
+    await listener.subscription.start(listener)
+    await eventually(lambda: len(listener.received) == 40_000, timeout=30)
+    assert 2000 <= listener.ahead < 3600  # what the loop had taken meanwhile is off the bound
+    assert listener.losses == listener.revocations
+    for partition in range(2):
+        assert listener.values(partition) == [b"%d" % value for value in range(20_000)]
+
+
+class Slow(RecordingListener):
+    """Takes its time to let partitions go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.may_go = asyncio.Event()
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        self.asked.set()
+        await self.may_go.wait()
+        return await super().revoked(partitions)
+
+
+async def test_nobody_gets_a_partition_before_its_owner_let_it_go(world: KafkaWorld) -> None:
+    topic, group = world.topic(partitions=2), unique("group")
+    first, second = Slow(), RecordingListener()
+    first.positions = {TopicPartition(topic, number): Position(5) for number in range(2)}
+    await fill(world, topic, 2000, 2)
+    await world.subscription(group, [topic]).start(first)
+    await eventually(lambda: len(first.received) == 2000)
+    await world.subscription(group, [topic]).start(second)
+    await asyncio.wait_for(first.asked.wait(), 20)
+    assert second.owned == {}
+    first.may_go.set()
+    await eventually(lambda: len(second.owned) == 1, timeout=20)
+    assert list(second.owned.values()) == [Position(5)]
+    assert first.trespassers == []
+
+
+async def test_a_listener_that_never_lets_go_is_not_waited_for_and_commits_nothing(world: KafkaWorld) -> None:
+    topic, group = world.topic(partitions=2), unique("group")
+    first, second = Slow(), RecordingListener()
+    policy = SubscriptionPolicy(revoke_timeout=0.2)
+    await world.subscription(group, [topic], policy).start(first)
+    await eventually(lambda: len(first.owned) == 2, timeout=20)
+    await world.subscription(group, [topic]).start(second)
+    await eventually(lambda: len(second.owned) == 1, timeout=20)
+    assert await world.admin().committed(group) == {}
+
+
+async def test_members_that_come_and_go_lose_no_record(world: KafkaWorld) -> None:
+    topic, group = world.topic(partitions=4), unique("group")
+    seen = [steady := Counting()]
+    await world.subscription(group, [topic]).start(steady)
+
+    def all_came(total: int) -> bool:
+        return len({place for listener in seen for place in listener.places}) == total
+
+    for turn in (1, 2):
+        seen.append(guest := Counting())
+        subscription = world.subscription(group, [topic])
+        await subscription.start(guest)
+        await fill(world, topic, 8000, 4)
+        await eventually(partial(getattr, guest, "owned"), timeout=20)
+        await subscription.commit(guest.finished)
+        await subscription.close(Deadline.after(10))
+        await eventually(partial(all_came, 8000 * turn), timeout=20)
+    assert all(not listener.trespassers and not listener.failures for listener in seen)
+
+
+class Counting(RecordingListener):
+    """Finishes everything at once, so that the group's positions are what was received."""
+
+    @property
+    def finished(self) -> dict[TopicPartition, Position]:
+        return {
+            place: Position(
+                1 + max(record.offset for record in self.received if record.partition == place.partition)
+            )
+            for place in self.owned
+            if any(record.partition == place.partition for record in self.received)
+        }
+
+    @property
+    def places(self) -> set[tuple[int, int]]:
+        return {(record.partition, record.offset) for record in self.received}
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        self.positions = self.finished
+        return await super().revoked(partitions)
+
+
+async def test_a_listener_that_raises_ends_the_subscription_aloud(world: KafkaWorld) -> None:
+    class Broken(RecordingListener):
+        def records(self, batch: Sequence[Received]) -> None:
+            raise RuntimeError("a defect")
+
+    topic, listener = world.topic(), Broken()
+    await fill(world, topic, 500, 1)
+    await world.subscription(unique("group"), [topic]).start(listener)
+    await eventually(lambda: [str(error) for error in listener.failures] == ["a defect"], timeout=20)
+
+
+async def test_a_static_member_comes_back_to_its_partitions_without_a_rebalance(world: KafkaWorld) -> None:
+    topic, group = world.topic(partitions=2), unique("group")
+    policies = [SubscriptionPolicy(instance_id=f"worker-{number}") for number in range(2)]
+    listeners = [RecordingListener(), RecordingListener()]
+    members = [world.subscription(group, [topic], policy) for policy in policies]
+    for member, listener in zip(members, listeners, strict=True):
+        await member.start(listener)
+    await eventually(lambda: all(len(listener.owned) == 1 for listener in listeners), timeout=20)
+    before, again = dict(listeners[1].owned), RecordingListener()
+    revocations = len(listeners[0].revocations)
+    await members[1].close(Deadline.after(10))
+    await world.subscription(group, [topic], policies[1]).start(again)
+    await eventually(lambda: again.owned, timeout=20)
+    assert again.owned == before
+    assert len(listeners[0].revocations) == revocations
+
+
+async def test_the_old_protocol_keeps_the_same_promises(world: KafkaWorld) -> None:
+    topic, group = world.topic(partitions=2), unique("group")
+    policy = SubscriptionPolicy(protocol="classic", session_timeout=6)
+    first, second = RecordingListener(), RecordingListener()
+    first.positions = {TopicPartition(topic, number): Position(600, "m") for number in range(2)}
+    await fill(world, topic, 2000, 2)
+    await world.subscription(group, [topic], policy).start(first)
+    await eventually(lambda: len(first.received) == 2000, timeout=20)
+    await world.subscription(group, [topic], policy).start(second)
+    await eventually(lambda: len(second.received) == 400, timeout=20)
+    assert list(second.owned.values()) == [Position(600, "m")]
+    assert first.trespassers == second.trespassers == []
