@@ -1,0 +1,111 @@
+"""Files whose form or single fields are wrong."""
+
+from tests.unit.topology.support import MINIMAL
+
+Case = tuple[str, int, str, str]
+"""The file, the line, the field, and what the message says."""
+
+FORM: list[Case] = [
+    ("", 1, "", "the file is empty"),
+    ("# nothing but a comment\n", 1, "", "the file is empty"),
+    ("- a\n- b\n", 1, "", "must be a mapping"),
+    ("just text", 1, "", "must be a mapping"),
+    ("version: 1\nroutes:\n\t- {name: a, to: b}\n", 3, "", "no tabs"),
+    ("version: 1\nroutes: [\n", 2, "", "is not YAML"),
+    ("version: 1\nkafka: bootstrap: x\n", 2, "", "text with a colon in quotes"),
+    (f"{MINIMAL}---\n{MINIMAL}", 8, "", "without a second `---`"),
+    (
+        MINIMAL.replace("version: 1", "version: 1\nversion: 1"),
+        2,
+        "version",
+        "duplicate key, first used in line 1",
+    ),
+    (MINIMAL + "    timeout: 1s\n    timeout: 2s\n", 9, "targets.llm.timeout", "first used in line 8"),
+    (MINIMAL + "    retry: !!python/object:os.system {}\n", 8, "targets.llm.retry", "is not allowed"),
+    (MINIMAL + "    model: !secret x\n", 8, "targets.llm.model", "is not allowed"),
+    (MINIMAL + "1: x\n", 8, "", "a key must be text, and '1' is not"),
+    (MINIMAL + "? [a, b]\n: x\n", 8, "", "a key must be text, and this is not"),
+    (MINIMAL + "    model: *nowhere\n", 8, "", "no finished anchor"),
+    (MINIMAL + "    parameters: &a {again: *a}\n", 8, "", "no finished anchor"),
+    (MINIMAL + "    model: " + "[" * 60 + "]" * 60, 8, "", "levels deep"),
+    (MINIMAL + "    retry: {max: ${MAX}}\n", 8, "", "put ${…} in quotes"),
+    (MINIMAL + "    <<: text\n", 8, "targets.llm", "merges mappings"),
+    (MINIMAL + "    model: \x07\n", 8, "", "control character 0x07"),
+]
+
+FIELDS: list[Case] = [
+    (MINIMAL + "tragets: {}\n", 8, "tragets", "unknown key; did you mean 'targets'?"),
+    (MINIMAL + "    retyr: {}\n", 8, "targets.llm.retyr", "unknown key; did you mean 'retry'?"),
+    (MINIMAL + "    retry:\n      attemps: 3\n", 9, "targets.llm.retry.attemps", "did you mean 'attempts'?"),
+    (MINIMAL + "    dsn: x\n", 8, "targets.llm.dsn", "unknown key"),
+    (MINIMAL + "topics: {requests: {}}\n", 8, "topics.requests", "did you mean 'model_requests'?"),
+    (MINIMAL + "kafka: {bootstap: x}\n", 8, "kafka.bootstap", "did you mean 'bootstrap'?"),
+    (MINIMAL.replace("version: 1", "version: 2"), 1, "version", "must be one of 1"),
+    (MINIMAL.replace("version: 1\n", ""), 1, "version", "is missing"),
+    (MINIMAL.replace("    type: openai\n", ""), 5, "targets.llm.type", "is missing"),
+    (MINIMAL.replace("openai", "opneai"), 6, "targets.llm.type", "did you mean 'openai'?"),
+    (
+        MINIMAL.replace('{url: "http://127.0.0.1:8091/v1"}', "{weight: 1}"),
+        7,
+        "targets.llm.instances[0].url",
+        "is missing",
+    ),
+    (
+        MINIMAL.replace('[{url: "http://127.0.0.1:8091/v1"}]', "[]"),
+        7,
+        "targets.llm.instances",
+        "must not be empty",
+    ),
+    (
+        MINIMAL.replace('[{url: "http://127.0.0.1:8091/v1"}]', "http://a"),
+        7,
+        "targets.llm.instances",
+        "must be a list",
+    ),
+    (MINIMAL + "    retry:\n", 8, "targets.llm.retry", "must be a mapping"),
+    (MINIMAL + "    retry: {attempts: -1}\n", 8, "targets.llm.retry.attempts", "must be at least 1"),
+    (MINIMAL + "    retry: {attempts: many}\n", 8, "targets.llm.retry.attempts", "must be a whole number"),
+    (MINIMAL + "    retry: {attempts: true}\n", 8, "targets.llm.retry.attempts", "not true or false"),
+    (MINIMAL + "    retry: {initial: 5 parsecs}\n", 8, "targets.llm.retry.initial", "is not a duration"),
+    (MINIMAL + f"    timeout: {'9' * 400}s\n", 8, "targets.llm.timeout", "is not a duration"),
+    (MINIMAL + "    timeout: .inf\n", 8, "targets.llm.timeout", "finite"),
+    (MINIMAL + "    timeout: 0s\n", 8, "targets.llm.timeout", "must be greater than 0"),
+    (MINIMAL + "    timeout: -5\n", 8, "targets.llm.timeout", "must be greater than 0"),
+    (MINIMAL + "    timeout: 99999d\n", 8, "targets.llm.timeout", "must be at most"),
+    (MINIMAL + "    breaker: {error_rate: 1.5}\n", 8, "targets.llm.breaker.error_rate", "must be at most 1"),
+    (
+        MINIMAL + "    breaker: {error_rate: .nan}\n",
+        8,
+        "targets.llm.breaker.error_rate",
+        "must be a finite number",
+    ),
+    (
+        MINIMAL + "    breaker: {when_open: wait}\n",
+        8,
+        "targets.llm.breaker.when_open",
+        "pause, fallback, reject",
+    ),
+    (MINIMAL + "    model: 4\n", 8, "targets.llm.model", "put it in quotes"),
+    (
+        MINIMAL + "topics: {defaults: {partitions: 0}}\n",
+        8,
+        "topics.defaults.partitions",
+        "must be at least 1",
+    ),
+    (
+        MINIMAL + "topics: {defaults: {max_message_bytes: 3GB}}\n",
+        8,
+        "topics.defaults.max_message_bytes",
+        "at most",
+    ),
+    (
+        MINIMAL.replace('/v1"', '/v1", concurrency: 0'),
+        7,
+        "targets.llm.instances[0].concurrency",
+        "or `adaptive`",
+    ),
+    (MINIMAL.replace('/v1"', '/v1", weight: 0'), 7, "targets.llm.instances[0].weight", "greater than 0"),
+    (MINIMAL.replace("{name: default, to: llm}", "{name: default}"), 3, "routes[0].to", "is missing"),
+    (MINIMAL.replace("name: default", 'name: " "'), 3, "routes[0].name", "must not be blank"),
+    (MINIMAL.replace("  - {name: default, to: llm}\n", "  []\n"), 3, "routes", "must not be empty"),
+]

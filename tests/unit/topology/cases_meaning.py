@@ -1,0 +1,146 @@
+"""Files whose fields are right one by one and make no sense together."""
+
+from tests.unit.topology.cases_form import Case
+from tests.unit.topology.support import MINIMAL, SQL
+
+ROUTES: list[Case] = [
+    (
+        MINIMAL.replace("to: llm", "to: lmm"),
+        3,
+        "routes[0].to",
+        "there is no target 'lmm'; did you mean 'llm'?",
+    ),
+    (
+        MINIMAL.replace("to: llm", "to: llm, when: {source: web}"),
+        3,
+        "routes[0].when",
+        "every message that is left",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: first, to: llm}\n  - {"),
+        4,
+        "routes[1]",
+        "is never reached: 'first' before it takes its messages",
+    ),
+    (
+        MINIMAL.replace(
+            "  - {",
+            "  - {name: a, when: {source: x}, to: llm}\n  - {name: b, when: {source: [x]}, to: llm}\n  - {",
+        ),
+        4,
+        "routes[1]",
+        "is never reached: 'a'",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: default, when: {source: web}, to: llm}\n  - {"),
+        4,
+        "routes[1].name",
+        "is the name of routes[0] already",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: a, when: {pattern: '(oops'}, to: llm}\n  - {"),
+        3,
+        "routes[0].when.pattern",
+        "is not a regular expression: missing ), unterminated subpattern at character 1",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: a, when: {pattern: 'a{99999999999}'}, to: llm}\n  - {"),
+        3,
+        "routes[0].when.pattern",
+        "make it smaller",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: a, when: {keywords: []}, to: llm}\n  - {"),
+        3,
+        "routes[0].when.keywords",
+        "must not be empty",
+    ),
+    (
+        MINIMAL.replace("  - {", "  - {name: a, when: {keywords: [x, ' ']}, to: llm}\n  - {"),
+        3,
+        "routes[0].when.keywords[1]",
+        "must not be blank",
+    ),
+]
+
+TARGETS: list[Case] = [
+    (MINIMAL + "    fallback: [lllm]\n", 8, "targets.llm.fallback[0]", "there is no target 'lllm'"),
+    (MINIMAL + "    fallback: llm\n", 8, "targets.llm.fallback[0]", "can't be its own fallback"),
+    (
+        MINIMAL + "    fallback: b\n  b: {type: openai, instances: [{url: 'http://b'}], fallback: [llm]}\n",
+        9,
+        "targets.b.fallback[0]",
+        "fallbacks go in a circle: llm -> b -> llm",
+    ),
+    (
+        MINIMAL + "    retry: {initial: 2m}\n",
+        8,
+        "targets.llm.retry.initial",
+        "2m, is longer than the longest, 1m",
+    ),
+    (MINIMAL + "    retry: {max: 500ms}\n", 8, "targets.llm.retry.max", "set `initial` to `max` or less"),
+    (MINIMAL + "    retry: {hold_up_to: 2m}\n", 8, "targets.llm.retry.hold_up_to", "can't happen"),
+    (MINIMAL + "    breaker: {slow_call: 31s}\n", 8, "targets.llm.breaker.slow_call", "given up after 30s"),
+    (MINIMAL + "    breaker: {slow_rate: 0.5}\n", 8, "targets.llm.breaker.slow_rate", "without `slow_call`"),
+    (MINIMAL + "    breaker: {when_open: fallback}\n", 8, "targets.llm.breaker.when_open", "no `fallback`"),
+    (MINIMAL + "    timeout: 20s\n    expires_after: 10s\n", 8, "targets.llm.timeout", "expires after 10s"),
+    (MINIMAL.replace("llm:", "l m:").replace("to: llm", "to: l m"), 5, "targets.l m", "letters, digits"),
+    (MINIMAL.replace("http:", "ftp:"), 7, "targets.llm.instances[0].url", "must start with http"),
+    (
+        MINIMAL.replace("http://127.0.0.1:8091", "http://u:p4ss@h"),
+        7,
+        "targets.llm.instances[0].url",
+        "credentials",
+    ),
+    (MINIMAL.replace("/v1", "/v1?key=p4ss"), 7, "targets.llm.instances[0].url", "query or fragment"),
+    (MINIMAL.replace("8091", "80910"), 7, "targets.llm.instances[0].url", "is not an address"),
+    (MINIMAL.replace("127.0.0.1", "127.0.0.1 "), 7, "targets.llm.instances[0].url", "blank"),
+    (
+        MINIMAL.replace("}]", "}, {url: 'HTTP://127.0.0.1:8091/v1/'}]"),
+        7,
+        "targets.llm.instances[1].url",
+        "is the address of instances[0] already",
+    ),
+    (
+        SQL.replace('= :order_id"', '= :order_id and user = :ordr_id"'),
+        8,
+        "targets.orders.query",
+        "`:ordr_id` is not in `parameters`; did you mean 'order_id'?",
+    ),
+    (
+        SQL.replace("= :order_id", "= 1").replace("Order {order_id}", ""),
+        9,
+        "targets.orders.parameters.order_id",
+        "is used nowhere",
+    ),
+    (
+        SQL.replace("pattern: '[0-9]{6,}'", ""),
+        9,
+        "targets.orders.parameters.order_id",
+        "needs a `pattern` or a `context`",
+    ),
+    (
+        SQL.replace("[0-9]{6,}", "[0-9"),
+        9,
+        "targets.orders.parameters.order_id.pattern",
+        "not a regular expression",
+    ),
+    (
+        SQL.replace("{status}", "{sattus}"),
+        10,
+        "targets.orders.answer",
+        "nothing fills `{sattus}`; did you mean 'status'?",
+    ),
+    (SQL.replace("{status}", "{status"), 10, "targets.orders.answer", "is not a template"),
+    (SQL.replace("{status}", "{status.__class__}"), 10, "targets.orders.answer", "is a name in braces"),
+    (SQL.replace("{status}", "{}"), 10, "targets.orders.answer", "is a name in braces"),
+    (SQL.replace("{status}", "{status!r:>{eta}}"), 10, "targets.orders.answer", "is a name in braces"),
+    (SQL + "    not_found: 'no {status}'\n", 11, "targets.orders.not_found", "nothing fills `{status}`"),
+    (
+        SQL.replace("= :order_id", "= :order_id; drop table orders"),
+        8,
+        "targets.orders.query",
+        "more than one statement",
+    ),
+    (SQL.replace("sqlite:///orders.db", "orders.db"), 7, "targets.orders.dsn", "is not a database address"),
+]
