@@ -19,10 +19,11 @@ from workers.commands.processes import Processes
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError
 from workers.core.exit_codes import ExitCode
-from workers.core.health import Health, HealthServer
+from workers.core.health import Fact, Health, HealthServer
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
 from workers.core.settings import Settings
+from workers.inference.service import WorkerService
 from workers.local.children import Watchdog
 
 log = structlog.get_logger()
@@ -32,6 +33,14 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", help="Work for this target alone; may be given again.")
+]
+MemberOption = Annotated[
+    str | None,
+    typer.Option(
+        "--member",
+        help="A name that no other worker of the group has and that stays over restarts: "
+        "a restarted worker then has its partitions back at once.",
+    ),
 ]
 ProcessesOption = Annotated[
     int,
@@ -46,6 +55,7 @@ class Options:
     targets: Sequence[str]
     topology: Path | None
     kafka: str | None
+    member: str | None
     health_port: int
 
     def arguments(self, number: int) -> list[str]:
@@ -58,6 +68,8 @@ class Options:
             arguments += ["--topology", str(self.topology)]
         if self.kafka is not None:
             arguments += ["--kafka", self.kafka]
+        if self.member is not None:
+            arguments += ["--member", f"{self.member}-{number}"]
         return arguments
 
 
@@ -66,6 +78,7 @@ def worker(
     processes: ProcessesOption = 1,
     topology: TopologyOption = None,
     kafka: KafkaOption = None,
+    member: MemberOption = None,
     health_port: HealthPortOption = 0,
 ) -> None:
     """Answer messages, until SIGTERM or Ctrl-C drains the worker; a second one aborts.
@@ -75,7 +88,7 @@ def worker(
     on --health-port + n, and one that dies is started again.
     """
     configure_logging("worker")
-    options = Options(target or (), topology, kafka, health_port)
+    options = Options(target or (), topology, kafka, member, health_port)
     try:
         code = _work(options) if processes == 1 else asyncio.run(_supervise(options, processes))
     except RelayError as error:
@@ -86,6 +99,8 @@ def worker(
 def _work(options: Options) -> ExitCode:
     """Be the worker."""
     settings, health, metrics = Settings.read(), Health(), Metrics()
+    opened: list[WorkerService] = []
+    health.ready_when(lambda: opened[0].ready() if opened else Fact("group", ok=False, why="starting"))
 
     async def main() -> ExitCode:
         stop = asyncio.Event()
@@ -93,10 +108,15 @@ def _work(options: Options) -> ExitCode:
             asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
         topology = load(options.topology, settings)
         async with assembly.open_worker(
-            topology, settings, metrics, kafka=options.kafka, targets=options.targets
+            topology,
+            settings,
+            metrics,
+            kafka=options.kafka,
+            targets=options.targets,
+            member=options.member,
         ) as service:
+            opened.append(service)
             health.alive_when(service.alive)
-            health.ready_when(service.ready)
             calm_collector()
             return await service.run(stop)
 
