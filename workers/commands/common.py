@@ -17,6 +17,7 @@ from workers.core.redact import redact
 from workers.core.settings import Settings
 from workers.core.topology.load import load_topology
 from workers.core.topology.model import Topology
+from workers.core.topology.problems import TopologyError
 
 
 class Output(StrEnum):
@@ -87,6 +88,11 @@ def fail(error: RelayError) -> NoReturn:
     )
     code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
     raise typer.Exit(code) from None
+
+
+def _safe(error: RelayError) -> str:
+    # A topology's problems name keys and lines and never values; masking would only hide which key is meant.
+    return str(error) if isinstance(error, TopologyError) else redact(str(error))
 
 
 def _escape(text: str) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.text import Text
-from schemas.dead_letter import read_dead_letter
-from schemas.errors import DecodeError
 
 from schemas.codec import decode_event, decode_response
+from schemas.dead_letter import read_dead_letter
+from schemas.errors import DecodeError
 from workers import assembly
 from workers.commands.common import (
     KafkaOption,
