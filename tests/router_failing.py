@@ -1,6 +1,10 @@
-"""A router whose deliveries fail for good from the first message with `fail` in its id on: `python -m tests.router_failing`."""
+"""A router with a broken publisher: `python -m tests.router_failing KAFKA TOPOLOGY`.
+
+A message with `fail` in it is refused for good; one with `hang` is never delivered, and never refused either.
+"""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
@@ -8,6 +12,7 @@ from pathlib import Path
 from workers.core.clock import SystemClock
 from workers.core.errors import FatalError
 from workers.core.events import EventLog
+from workers.core.exit_codes import ExitCode
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
 from workers.core.records import Outgoing
@@ -16,7 +21,7 @@ from workers.core.topology.load import load_topology
 from workers.core.topology.names import Names
 from workers.kafka.producer import KafkaPublisher
 from workers.router.app import GroupSettings
-from workers.router.service import RouterDeps, RouterService
+from workers.router.service import RouterDeps, RouterLimits, RouterService
 
 
 class Failing(KafkaPublisher):
@@ -28,20 +33,24 @@ class Failing(KafkaPublisher):
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             failed.set_exception(FatalError("refused for good"))
             return failed
+        if any(b"hang" in (record.value or b"") for record in records):
+            return asyncio.get_running_loop().create_future()
         return super().deliver(records)
 
 
-async def main(bootstrap: str, path: str) -> None:
+async def main(bootstrap: str, path: str) -> ExitCode:
     """Run until it stops itself."""
     topology = load_topology(Path(path), Settings.read().environment)
     names, metrics, clock = Names(topology), Metrics(), SystemClock()
     publisher = Failing({"bootstrap.servers": bootstrap}, metrics)
     deps = RouterDeps(topology, publisher, EventLog(publisher, names.logs, "router", clock), metrics, clock)
-    await RouterService(deps, GroupSettings(bootstrap, names.requests, names.router_group)).run(
-        asyncio.Event()
-    )
+    group = GroupSettings(bootstrap, names.requests, names.router_group, member="only")
+    limits = RouterLimits(drain=1.0, stuck_after=3.0, look_every=0.2)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return await RouterService(deps, group, limits).run(stop)
 
 
 if __name__ == "__main__":
     configure_logging("router")
-    asyncio.run(main(*sys.argv[1:3]))
+    sys.exit(asyncio.run(main(*sys.argv[1:3])))

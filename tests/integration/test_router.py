@@ -110,8 +110,27 @@ async def test_a_delivery_that_fails_for_good_ends_the_process_and_commits_nothi
     produce(rig.bootstrap, rig.requests, [envelope("fail"), envelope("after")])
     assert await rig.ended(failing) == ExitCode.FATAL
     assert rig.lag() == 2
-    router = rig.start()
+    router = rig.start("--member", "only")
     await eventually(lambda: tap.look() == 3, 30)
     assert await rig.end(router) == ExitCode.DONE
     assert rig.lag() == 0
     tap.close()
+
+
+async def test_a_router_that_makes_no_progress_ends_itself(rig: RouterRig) -> None:
+    rig.prepare(partitions=1)
+    stuck = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
+    produce(rig.bootstrap, rig.requests, [envelope("hang")])
+    assert await rig.ended(stuck) == ExitCode.STUCK
+    assert "no offset moves" in rig.log.read_text()
+    assert rig.lag() == 1
+
+
+async def test_a_drain_ends_at_its_deadline_and_commits_nothing_unfinished(rig: RouterRig) -> None:
+    rig.prepare(partitions=1)
+    hanging = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
+    produce(rig.bootstrap, rig.requests, [envelope("before")])
+    await eventually(lambda: rig.lag() == 0, 30)
+    produce(rig.bootstrap, rig.requests, [envelope("hang")])
+    assert await rig.end(hanging) == ExitCode.ABORTED
+    assert rig.lag() == 1

@@ -59,6 +59,11 @@ def stop_hard(error: BaseException) -> NoReturn:
     os._exit(ExitCode.FATAL)
 
 
+def leave_hard(code: ExitCode) -> NoReturn:
+    """End the process with this code: Faust's consumer thread, which was not stopped, would keep it alive."""
+    os._exit(code)
+
+
 def _calm_collector() -> None:
     """Thousands of records are alive in a batch; looking through them at every 700th took a fifth of the time."""
     gc.collect()
@@ -75,7 +80,9 @@ class RouterService:
         group: GroupSettings,
         limits: RouterLimits | None = None,
         failed: Callable[[BaseException], None] = stop_hard,
+        leave: Callable[[ExitCode], None] = leave_hard,
     ) -> None:
+        """`failed` and `leave` end the process; they are parameters for tests alone."""
         self._deps = deps
         self._group = group
         self._limits = limits or RouterLimits()
@@ -83,6 +90,7 @@ class RouterService:
         batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
         self._pipeline = Pipeline(batches.begin, failed)
         self._failed = failed
+        self._leave = leave
         self._app: RouterApp | None = None
         self._progress = Progress(self._limits.stuck_after)
         self._looked_at = deps.clock.monotonic()
@@ -103,7 +111,10 @@ class RouterService:
         return Fact("group", ok=True, why=f"{len(app.slices.ledgers)} partitions with traffic")
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
-        """Route until `stop` is set, then drain. Raises `UnreachableError` where Kafka can't be joined."""
+        """Route until `stop` is set, then drain; returns after a clean drain, anything else ends the process here.
+
+        Raises `UnreachableError` where Kafka can't be joined, `UsageError` where its security can't be used.
+        """
         _calm_collector()
         quieten(self._deps.clock)
         app = self._app = build_app(
@@ -112,11 +123,19 @@ class RouterService:
         settling = asyncio.create_task(self._pipeline.run(), name="settle")
         looking = asyncio.create_task(self._look(app), name="watchdog")
         try:
-            return await self._run(app, stop, looking)
+            code = await self._run(app, stop, looking)
+        except UnreachableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, offsets are not safe any more
+            self._failed(error)
+            code = ExitCode.FATAL
         finally:
             for task in (settling, looking):
                 task.cancel()
             await asyncio.gather(settling, looking, return_exceptions=True)
+        if code is not ExitCode.DONE:
+            self._leave(code)
+        return code
 
     async def _run(self, app: RouterApp, stop: asyncio.Event, looking: "asyncio.Task[ExitCode]") -> ExitCode:
         starting = asyncio.create_task(app.start(), name="start")
@@ -144,14 +163,14 @@ class RouterService:
         self._stopping = True
         deadline = Deadline.after(self._limits.drain, self._deps.clock)
         log.info("router drains", in_flight=self._pipeline.in_flight)
-        try:
-            await asyncio.wait_for(app.stop(), deadline.remaining())
-        except TimeoutError:
-            log.warning(
-                "the drain took too long; what was in flight is routed again", seconds=self._limits.drain
-            )
-            return ExitCode.ABORTED
-        return ExitCode.DONE
+        # Not `wait_for`: Faust swallows the cancellation while it waits for acknowledgements.
+        draining = asyncio.create_task(app.stop(), name="drain")
+        done, _ = await asyncio.wait({draining}, timeout=deadline.remaining())
+        if done:
+            draining.result()
+            return ExitCode.DONE
+        log.warning("the drain took too long; what was in flight is routed again", seconds=self._limits.drain)
+        return ExitCode.ABORTED
 
     async def _look(self, app: RouterApp) -> ExitCode:
         while True:
