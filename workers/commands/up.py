@@ -28,6 +28,7 @@ from workers.core.topology.difference import apply, difference
 from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
 from workers.local.fleet_lock import fleet_lock
+from workers.local.kafka_part import still_starting
 from workers.local.supervisor import Change, State, Supervisor
 
 _STOP_WITHIN = 40.0  # seconds; router and worker drain for up to 25 of them
@@ -94,6 +95,8 @@ class Session:
                 living.cancel()
                 await asyncio.wait((living,))
             await self._farewell()
+            if still_starting():
+                os._exit(ExitCode.ABORTED)
             return ExitCode.DONE if interrupted else living.result()
 
     async def _live(self, *, demo: bool, stay: bool) -> ExitCode:

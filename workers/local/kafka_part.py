@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from workers.local.broker import BrokerStatus, EmbeddedBroker
 _LOOK_EVERY = 0.25  # seconds
 _UNDO_WITHIN = 3.0
 _TAIL_BYTES = 8192
+_STARTER = "start kafka"
 
 
 class RunningBroker:
@@ -29,7 +32,7 @@ class RunningBroker:
     @classmethod
     async def launch(cls, broker: EmbeddedBroker) -> "RunningBroker":
         """Start the broker and wait until it serves. Raises `UnreachableError`."""
-        starting = asyncio.get_running_loop().run_in_executor(None, broker.start)
+        starting = _start(broker)
         try:
             status: BrokerStatus = await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -79,6 +82,25 @@ class RunningBroker:
             return psutil.Process(self._pid).status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
+
+
+def still_starting() -> bool:
+    """Whether a given up start is not over: it downloads, with threads that the interpreter would wait for at exit."""
+    return any(thread.name == _STARTER for thread in threading.enumerate())
+
+
+def _start(broker: EmbeddedBroker) -> "asyncio.Future[BrokerStatus]":
+    """Start in a thread of its own: the event loop would wait for its executor's before it closes."""
+    started: Future[BrokerStatus] = Future()
+
+    def work() -> None:
+        try:
+            started.set_result(broker.start())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits gets it
+            started.set_exception(error)
+
+    threading.Thread(target=work, name=_STARTER, daemon=True).start()
+    return asyncio.wrap_future(started)
 
 
 async def _undo(broker: EmbeddedBroker, starting: "asyncio.Future[BrokerStatus]") -> None:
