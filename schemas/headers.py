@@ -43,6 +43,7 @@ REPLAY_ID = "relay.replay.id"
 REPLAY_COUNT = "relay.replay.count"
 REPLAY_BY = "relay.replay.by"
 REPLY_PARTITION = "relay.reply-partition"
+FALLBACK = "relay.fallback"  # targets to go on to, in order, separated by commas
 RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`
 ROUTED_AT = "relay.routed-at"  # epoch milliseconds
 

@@ -61,6 +61,22 @@ IN_FLIGHT = Definition(
 CALLS_IN_FLIGHT = Definition(
     "relayfleet_calls_in_flight", "Calls of a backend under way.", ("target", "instance")
 )
+CALL_LIMIT = Definition(
+    "relayfleet_call_limit",
+    "Calls at once that an instance is given, as adapted or while it returns.",
+    ("target", "instance"),
+)
+BREAKER_STATE = Definition(
+    "relayfleet_breaker_state", "Of an instance: 0 closed, 1 half-open, 2 open.", ("target", "instance")
+)
+BREAKER_MOVES = Definition(
+    "relayfleet_breaker_moves_total",
+    "Moves of a breaker, by the state it moved to.",
+    ("target", "instance", "state"),
+)
+REROUTED = Definition(
+    "relayfleet_rerouted_total", "Messages handed on to a fallback target.", ("target", "fallback")
+)
 LAG = Definition("relayfleet_lag", "Records not yet taken from Kafka.", ("group", "topic", "partition"))
 PAUSED = Definition("relayfleet_paused_partitions", "Partitions paused by back-pressure.", ("topic",))
 STAGE_SECONDS = Definition(

@@ -9,14 +9,15 @@ from workers.core.ports import Publisher, Subscription
 from workers.core.topology.delays import retry_delays
 from workers.core.topology.model import Target, Topology
 from workers.core.topology.names import Names
+from workers.inference.instance import PoolRules, Seat
 from workers.inference.intake import IntakePolicy
 from workers.inference.pipeline import Surroundings, TargetPolicy
-from workers.inference.pool import Pool, Seat
+from workers.inference.pool import Pool
 from workers.inference.throttle import Limits
 from workers.inference.worker import Ports, TargetSetup, TargetWorker
+from workers.policies.balance import BalancePolicy
+from workers.policies.breaker import BreakerPolicy
 from workers.policies.retry import RetryPolicy
-
-_ADAPTIVE = 64  # calls at once where the topology leaves the number to us
 
 # The window of a partition: room for the calls under way and for the next batch, within bounds of memory.
 _WINDOW_PER_CALL = 8
@@ -45,8 +46,26 @@ def group_topics(topology: Topology, target: str) -> list[str]:
 
 def seat(opened: OpenedBackend) -> Seat:
     """An opened backend's place in a pool."""
-    concurrency = _ADAPTIVE if opened.concurrency == "adaptive" else opened.concurrency
-    return Seat(opened.backend, concurrency, opened.weight)
+    return Seat(opened.backend, opened.concurrency, opened.weight)
+
+
+def pool_rules(target: Target) -> PoolRules:
+    """How the target's instances are chosen, taken out and brought back."""
+    breaker = target.breaker
+    return PoolRules(
+        # An instance comes back as slowly as it would have been out.
+        balance=BalancePolicy(target.balance, slow_start=breaker.open_for),
+        breaker=BreakerPolicy(
+            error_rate=breaker.error_rate,
+            slow_call=breaker.slow_call,
+            slow_rate=breaker.slow_rate,
+            window=breaker.window,
+            min_calls=breaker.min_calls,
+            open_for=breaker.open_for,
+            probes=breaker.probes,
+        ),
+        waits=breaker.when_open == "pause",
+    )
 
 
 def build_worker(
@@ -54,14 +73,21 @@ def build_worker(
 ) -> TargetWorker:
     """A worker that is not started yet."""
     settings, names = fleet.topology.targets[target], Names(fleet.topology)
-    pool = Pool(target, [seat(opened) for opened in backends], fleet.metrics)
+    seats = [seat(opened) for opened in backends]
+    pool = Pool(target, seats, fleet.metrics, pool_rules(settings), fleet.around.clock, fleet.around.rng)
     window = min(max(_WINDOW_PER_CALL * pool.capacity, _SMALLEST_WINDOW), _LARGEST_WINDOW)
     intake = IntakePolicy(
         delays={names.retry(target, label): seconds for label, seconds in retry_delays(settings)},
         ordered=settings.ordering == "key",
         limits=Limits(window=window),
     )
-    policy = TargetPolicy(target, settings.timeout, settings.expires_after, retry_policy(settings))
+    policy = TargetPolicy(
+        target,
+        settings.timeout,
+        settings.expires_after,
+        retry_policy(settings),
+        fallback=settings.fallback if settings.breaker.when_open == "fallback" else (),
+    )
     ports = Ports(subscription, fleet.publisher, pool, fleet.metrics)
     return TargetWorker(TargetSetup(policy, intake, names), ports, fleet.around)
 

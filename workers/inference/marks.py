@@ -20,6 +20,7 @@ class Marks(NamedTuple):
     rule: str | None
     traceparent: str | None
     message_id: str | None  # as the router read it
+    fallback: tuple[str, ...] = ()  # targets to go on to, of one that was left already
 
     @classmethod
     def read(cls, record: Received) -> "Marks":
@@ -36,6 +37,7 @@ class Marks(NamedTuple):
             _text(values.get(h.ROUTE)),
             _text(values.get(h.TRACEPARENT)),
             _text(values.get(h.MESSAGE_ID)),
+            tuple((_text(values.get(h.FALLBACK)) or "").split(",")) if h.FALLBACK in values else (),
         )
 
 

@@ -131,4 +131,11 @@ class Delayed(NamedTuple):
     error: MessageError
 
 
-Outcome = Answered | Failed | Delayed
+class Rerouted(NamedTuple):
+    """The message goes to the topic of another target, which may hand it on to the `rest`."""
+
+    target: str
+    rest: tuple[str, ...]
+
+
+Outcome = Answered | Failed | Delayed | Rerouted

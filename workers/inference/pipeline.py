@@ -15,11 +15,11 @@ from schemas.codec import decode_request
 from schemas.errors import DecodeError, ErrorClass, Stage
 from schemas.events import Step as Event
 from workers.core.clock import Clock
-from workers.core.errors import MessageError, PermanentError, TransientError
+from workers.core.errors import MessageError, PermanentError, RefusedError, TransientError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call
-from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome
-from workers.inference.pool import Pool, Slot
+from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
+from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.retry import (
     Bound,
@@ -45,6 +45,7 @@ class TargetPolicy:
     timeout: float
     expires_after: float | None
     retry: RetryPolicy
+    fallback: tuple[str, ...] = ()  # where messages go while every breaker is open
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,21 @@ class Pipeline:
         Cancelling abandons the message; raises `AbandonedError` where it would wait while its assignment ends.
         """
         try:
-            answer = await self._first(message, slot)
-        except MessageError as failure:
-            return await self._again(message, failure)
+            try:
+                answer = await self._first(message, slot)
+            except MessageError as failure:
+                return await self._again(message, failure)
+        except TurnedAwayError:
+            return self._turn_away(message)
         return Answered(answer)
+
+    def _turn_away(self, message: Message) -> Outcome:
+        """Every breaker is open and the topology says not to wait: on to the next target, else an error at once."""
+        targets = (*message.marks.fallback, *self._policy.fallback)
+        if targets:
+            return Rerouted(targets[0], targets[1:])
+        reason = f"every instance of {self._policy.name} is out of service"
+        return Failed(RefusedError(ErrorClass.OVERLOADED, reason), dead_letter=False)
 
     async def _first(self, message: Message, slot: Slot) -> Answer:
         try:
@@ -212,7 +224,7 @@ class Pipeline:
     async def _next(self, message: Message) -> Answer:
         """Another attempt, with an instance that has not just failed where there is one."""
         self._check_time(message)
-        slot = await self._pool.acquire(message.record.key, avoid=message.instance)
+        slot = await self._acquire(message)
         message.waiting = False
         try:
             self._check_time(message)
@@ -220,6 +232,17 @@ class Pipeline:
             self._pool.give_up(slot)
             raise
         return await self._attempt(message, slot)
+
+    async def _acquire(self, message: Message) -> Slot:
+        """Wait for a slot, and not beyond the deadline: while the target pauses nobody knows how long that is."""
+        left = None if message.deadline is None else message.deadline - self._clock.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                return await self._pool.acquire(message.record.key, avoid=message.instance)
+        except TimeoutError as error:
+            raise PermanentError(
+                ErrorClass.EXPIRED, "its deadline passed while no instance was free"
+            ) from error
 
     def _decide(self, message: Message, failure: MessageError) -> Step:
         remaining = None if message.deadline is None else message.deadline - self._clock.monotonic()

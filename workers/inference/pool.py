@@ -5,75 +5,98 @@ of it. Nobody else knows how many instances there are.
 """
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from prometheus_client import Counter
-
-from schemas.errors import ErrorClass
+from workers.core.clock import Clock, SystemClock
 from workers.core.errors import MessageError
-from workers.core.metrics import ATTEMPTS, CALLS_IN_FLIGHT, Metrics
+from workers.core.metrics import Metrics
 from workers.core.ports import Backend
+from workers.inference.instance import Instance, PoolRules, Seat
+from workers.policies.balance import Balancer
+from workers.policies.breaker import State
+
+__all__ = ["Pool", "PoolRules", "Seat", "Slot", "TurnedAwayError"]
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """One instance, how many calls it takes at once, and its share of them among others."""
-
-    backend: Backend
-    concurrency: int
-    weight: float = 1.0
+class TurnedAwayError(Exception):
+    """Every instance is out of service, and the topology says not to wait."""
 
 
 class Slot:
-    """The right to make one call of one instance."""
+    """The right to make one call of one instance; or, without an instance, the word that there is none to call."""
 
-    __slots__ = ("_counters", "backend", "calls", "concurrency", "gauge", "weight")
+    __slots__ = ("_instance", "ticket")
 
-    def __init__(self, seat: Seat, target: str, metrics: Metrics) -> None:
-        self.backend = seat.backend
-        self.concurrency = seat.concurrency
-        self.weight = seat.weight
-        self.calls = 0
-        self.gauge = metrics.gauge(CALLS_IN_FLIGHT, target, seat.backend.name)
-        self.gauge.set_function(lambda: self.calls)
-        self._counters: dict[str, Counter] = {
-            name: metrics.counter(ATTEMPTS, target, seat.backend.name, name) for name in ("ok", *ErrorClass)
-        }
+    def __init__(self, instance: Instance | None, ticket: int = 0) -> None:
+        self._instance = instance
+        self.ticket = ticket
 
-    def count(self, failure: MessageError | None) -> None:
-        """Enter what became of a call."""
-        self._counters["ok" if failure is None else failure.error_class].inc()
+    @property
+    def instance(self) -> Instance:
+        """The one to call. Raises `TurnedAwayError` where there is none."""
+        if self._instance is None:
+            raise TurnedAwayError
+        return self._instance
+
+    @property
+    def taken(self) -> bool:
+        """Whether it has to be given back."""
+        return self._instance is not None
+
+    @property
+    def backend(self) -> Backend:
+        """What to call. Raises `TurnedAwayError`."""
+        return self.instance.backend
+
+
+_AWAY = Slot(None)
+
+_SOON = 0.001  # seconds: an event loop's clock may run a little ahead of ours
 
 
 class Pool:
-    """Least calls in flight first, each instance up to its own concurrency."""
+    """Calls of one target: each instance up to its limit and while its breaker lets them."""
 
-    def __init__(self, target: str, seats: Sequence[Seat], metrics: Metrics) -> None:
-        self._slots = [Slot(seat, target, metrics) for seat in seats]
-        self._waiters: deque[tuple[asyncio.Future[Slot], str | None]] = deque()
+    def __init__(
+        self,
+        target: str,
+        seats: Sequence[Seat],
+        metrics: Metrics,
+        rules: PoolRules | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        rules = rules or PoolRules()
+        self._clock: Clock = clock or SystemClock()
+        self._instances = [Instance(seat, target, rules, metrics, self._clock) for seat in seats]
+        self._by_name = {instance.member.name: instance for instance in self._instances}
+        self._balancer = Balancer(rules.balance, rng or random.Random())  # noqa: S311 - balancing, no secret
+        self._waits = rules.waits
+        self._waiters: deque[tuple[asyncio.Future[Slot], bytes | None, str | None]] = deque()
         self._on_room: Callable[[], None] = lambda: None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def capacity(self) -> int:
         """How many calls may be under way at once."""
-        return sum(slot.concurrency for slot in self._slots)
+        return sum(instance.member.limit for instance in self._instances)
 
     @property
     def calls(self) -> int:
         """How many calls are under way."""
-        return sum(slot.calls for slot in self._slots)
+        return sum(instance.member.calls for instance in self._instances)
 
     @property
     def room(self) -> bool:
         """Whether `take` would give a slot to a new message. Messages that wait for another attempt come first."""
         if self._waiters:
             return False
-        for slot in self._slots:  # noqa: SIM110 - asked twice a message: `any` costs five times as much
-            if slot.calls < slot.concurrency:
+        for instance in self._instances:
+            if instance.free:
                 return True
-        return False
+        return self._turns_away()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call this whenever a slot has become free and nobody waits for it."""
@@ -81,63 +104,86 @@ class Pool:
 
     def take(self, key: bytes | None) -> Slot | None:
         """A slot for a call of a message with this key; never None while there is `room`."""
-        return self._choose(None)
-
-    def _choose(self, avoid: str | None) -> Slot | None:
-        """The least busy slot with room; one of the instance to avoid only where there is no other."""
-        best: Slot | None = None
-        for slot in self._slots:
-            if slot.calls < slot.concurrency and (best is None or _before(slot, best, avoid)):
-                best = slot
-        if best is not None:
-            best.calls += 1
-        return best
+        return self._choose(key, None)
 
     async def acquire(self, key: bytes | None, avoid: str | None = None) -> Slot:
-        """Wait for a slot, first come first served."""
-        slot = self._choose(avoid) if not self._waiters else None
+        """Wait for a slot, first come first served; of another instance than `avoid` where there is room."""
+        slot = self._choose(key, avoid) if not self._waiters else None
         if slot is not None:
             return slot
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._waiters.append((future, avoid))
+        self._waiters.append((future, key, avoid))
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._free(future.result())
+                self.give_up(future.result())
             raise
 
     def give_back(self, slot: Slot, failure: MessageError | None, seconds: float) -> None:
         """The call is over: answered in `seconds`, or failed."""
-        slot.count(failure)
-        self._free(slot)
+        slot.instance.end(slot.ticket, failure, seconds)
+        if slot.instance.breaker.state is State.OPEN:
+            self._look_again()
+        self._serve()
 
     def give_up(self, slot: Slot) -> None:
         """The slot was not used, or its call was abandoned: that says nothing about the instance."""
-        self._free(slot)
-
-    def _free(self, slot: Slot) -> None:
-        slot.calls -= 1
-        while self._waiters:
-            future, avoid = self._waiters[0]
-            if future.done():
-                self._waiters.popleft()
-                continue
-            free = self._choose(avoid)
-            if free is None:
-                return
-            self._waiters.popleft()
-            future.set_result(free)
-        if self.room:
-            self._on_room()
+        if slot.taken:
+            slot.instance.abandon(slot.ticket)
+        self._serve()
 
     async def close(self) -> None:
         """Let go of the instances' connections."""
-        for slot in self._slots:
-            await slot.backend.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for instance in self._instances:
+            await instance.backend.close()
 
+    def _choose(self, key: bytes | None, avoid: str | None) -> Slot | None:
+        free = [instance for instance in self._instances if instance.free]
+        if not free:
+            return _AWAY if self._turns_away() else None
+        instance = free[0]
+        if len(free) > 1:
+            members = [one.member for one in free]
+            member = self._balancer.choose(members, self._clock.monotonic(), key=key, avoid=avoid)
+            instance = self._by_name[member.name]
+        return Slot(instance, instance.begin())
 
-def _before(slot: Slot, other: Slot, avoid: str | None) -> bool:
-    """Whether `slot` is the better choice: not the one to avoid, then the less busy one for its weight."""
-    mine = (slot.backend.name == avoid, slot.calls / slot.weight)
-    return mine < (other.backend.name == avoid, other.calls / other.weight)
+    def _turns_away(self) -> bool:
+        """Whether messages are turned away: not where an instance is merely busy."""
+        if self._waits:
+            return False
+        now = self._clock.monotonic()
+        return not any(instance.breaker.allows(now) for instance in self._instances)
+
+    def _serve(self) -> None:
+        """Give slots to those who wait, then tell that there is room."""
+        while self._waiters:
+            future, key, avoid = self._waiters[0]
+            if future.done():
+                self._waiters.popleft()
+                continue
+            slot = self._choose(key, avoid)
+            if slot is None:
+                return
+            self._waiters.popleft()
+            future.set_result(slot)
+        if self.room:
+            self._on_room()
+
+    def _look_again(self) -> None:
+        """See to it that somebody notices when the first open breaker lets calls through again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._clock.monotonic()
+        open_ones = [one.breaker for one in self._instances if one.breaker.state is State.OPEN]
+        waits = [breaker.retry_at - now for breaker in open_ones if not breaker.allows(now)]
+        if waits:
+            self._timer = asyncio.get_running_loop().call_later(max(_SOON, min(waits)), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._serve()
+        self._look_again()

@@ -12,10 +12,11 @@ from workers.core.errors import MessageError, PermanentError
 from workers.core.ports import Answer
 from workers.core.records import Headers, Outgoing
 from workers.core.topology.names import Names
-from workers.inference.message import Answered, Delayed, Failed, Message, Outcome
+from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.policies.retry import TREATMENTS
 
 _PASSED_ON = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION, h.REPLAY_ID, h.REPLAY_COUNT})
+_OF_ONE_TARGET = frozenset({h.ATTEMPT, h.DEFERRALS, h.NOT_BEFORE, h.FALLBACK})
 
 
 class Settled(NamedTuple):
@@ -44,6 +45,8 @@ class Settlement:
                 return self.failed(message, outcome)
             case Delayed():
                 return Settled(outcome, (self._delayed(message, outcome),))
+            case Rerouted():
+                return Settled(outcome, (self._rerouted(message, outcome),))
 
     def failed(self, message: Message, outcome: Failed) -> Settled:
         """An error response, and a dead letter where an operator should find the message."""
@@ -125,6 +128,21 @@ class Settlement:
         }
         topic = self._names.retry(self._target, outcome.label)
         return Outgoing(topic, record.key, record.value, h.with_headers(record.headers, updates))
+
+    def _rerouted(self, message: Message, outcome: Rerouted) -> Outgoing:
+        """The other target counts its own attempts."""
+        record = message.record
+        updates = {
+            **origin_fields(record.headers, record.topic, record.partition, record.offset),
+            h.MESSAGE_ID: message.message_id,
+            h.TARGET: outcome.target,
+            h.RECEIVED_AT: str(message.marks.received_ms),
+        }
+        if outcome.rest:
+            updates[h.FALLBACK] = ",".join(outcome.rest)
+        kept = h.without_headers(record.headers, _OF_ONE_TARGET)
+        topic = self._names.target(outcome.target)
+        return Outgoing(topic, record.key, record.value, h.with_headers(kept, updates))
 
     def _dead_letter(self, message: Message, error: MessageError) -> Outgoing:
         record = message.record

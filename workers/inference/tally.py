@@ -8,9 +8,9 @@ from schemas.errors import ErrorClass, Stage
 from schemas.events import Step
 from workers.core.clock import Clock
 from workers.core.events import EventLog
-from workers.core.metrics import ANSWERED, DEAD_LETTERED, STAGE_SECONDS, TOKENS, Metrics
+from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, TOKENS, Metrics
 from workers.core.ports import Answer
-from workers.inference.message import Answered, Delayed, Failed, Message
+from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted
 from workers.inference.settle import Settled
 
 
@@ -19,6 +19,7 @@ class Tally:
 
     def __init__(self, target: str, metrics: Metrics, events: EventLog, clock: Clock) -> None:
         self._target = target
+        self._metrics = metrics
         self._events = events
         self._clock = clock
         self._answered = {status: metrics.counter(ANSWERED, target, status) for status in ("ok", "error")}
@@ -51,6 +52,8 @@ class Tally:
                     self._tell_answer(message, answer, total)
                 case Failed():
                     self._enter_failure(message, outcome, total)
+                case Rerouted(fallback):
+                    self._metrics.counter(REROUTED, self._target, fallback).inc()
                 case Delayed():
                     pass
         self._answered["ok"].inc(answers)

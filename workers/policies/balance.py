@@ -105,16 +105,14 @@ class Balancer:
 
     def choose(
         self, members: Sequence[Member], now: float, *, key: bytes | None = None, avoid: str | None = None
-    ) -> Member | None:
-        """The one to call; None where `members` is empty. The one to avoid only where there is no other.
+    ) -> Member:
+        """The one to call, of one member at least. The one to avoid only where there is no other.
 
         With session affinity and a `key`, the same key comes to the same member as long as that has room within its
         bound, and a member that leaves moves only its own keys.
         """
         if avoid is not None:
             members = [member for member in members if member.name != avoid] or members
-        if not members:
-            return None
         if len(members) == 1:
             return members[0]
         if self._policy.strategy == "session" and key is not None:
@@ -122,41 +120,45 @@ class Balancer:
         return self._choose(members, now)
 
     def _weight(self, member: Member, now: float) -> float:
+        if member.returned_at is None:
+            return member.weight
         return member.weight * member.share(now, self._policy.slow_start)
+
+    def _draw(self, weights: Sequence[float]) -> int:
+        """An index, by weight."""
+        left = self._rng.random() * sum(weights)
+        for index, weight in enumerate(weights):
+            left -= weight
+            if left < 0:
+                return index
+        return len(weights) - 1
 
     def _least_inflight(self, members: Sequence[Member], now: float) -> Member:
         weights = [self._weight(member, now) for member in members]
         loads = [member.calls / weight for member, weight in zip(members, weights, strict=True)]
         least = min(loads)
         tied = [index for index, load in enumerate(loads) if load <= least]
-        [index] = tied if len(tied) == 1 else self._rng.choices(tied, [weights[index] for index in tied])
-        return members[index]
+        return members[tied[self._draw([weights[index] for index in tied])]]
 
     def _p2c(self, members: Sequence[Member], now: float) -> Member:
-        one, other = self._two(members, now)
-        fallback = one.latency.current(now) or other.latency.current(now) or 1.0
-        weights = self._weight(one, now), self._weight(other, now)
-        latencies = one.latency.current(now) or fallback, other.latency.current(now) or fallback
-        if one.calls == other.calls == 0:
+        weights = [self._weight(member, now) for member in members]
+        one, other = self._two(weights)
+        latencies = members[one].latency.current(now), members[other].latency.current(now)
+        unknown = latencies[0] or latencies[1] or 1.0
+        first, second = weights[one] / (latencies[0] or unknown), weights[other] / (latencies[1] or unknown)
+        busy, busier = members[one].calls, members[other].calls
+        if busy == busier == 0:
             # Nothing to compare but speed. By chance, or the slower one would never be heard of again.
-            odds = [weight / latency**2 for weight, latency in zip(weights, latencies, strict=True)]
-            return self._rng.choices((one, other), odds)[0]
-        costs = [
-            (member.calls + 1) * latency / weight
-            for member, latency, weight in zip((one, other), latencies, weights, strict=True)
-        ]
-        return one if costs[0] <= costs[1] else other
+            odds = first**2 / weights[one], second**2 / weights[other]
+            return members[(one, other)[self._draw(odds)]]
+        return members[one if (busy + 1) / first <= (busier + 1) / second else other]
 
-    def _two(self, members: Sequence[Member], now: float) -> tuple[Member, Member]:
+    def _two(self, weights: Sequence[float]) -> tuple[int, int]:
         """Two different ones, by weight, in random order."""
-        first = self._rng.choices(members, [self._weight(member, now) for member in members])[0]
-        rest = [member for member in members if member is not first]
-        second = (
-            rest[0]
-            if len(rest) == 1
-            else self._rng.choices(rest, [self._weight(one, now) for one in rest])[0]
-        )
-        return first, second
+        first = self._draw(weights)
+        rest = list(weights)
+        rest[first] = 0.0
+        return first, self._draw(rest)
 
 
 def _by_session(members: Sequence[Member], key: bytes) -> Member:

@@ -83,7 +83,7 @@ class Breaker:
             case State.HALF_OPEN:
                 return self._begun < self._policy.probes
 
-    def begin(self, now: float) -> tuple[int, Transition | None]:
+    def begin(self) -> tuple[int, Transition | None]:
         """A call begins, which `allows` has granted. Gives its ticket, and the move to half-open where it makes one."""
         move = None
         if self.state is State.OPEN:

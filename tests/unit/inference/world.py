@@ -21,7 +21,7 @@ from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.inference.intake import IntakePolicy
 from workers.inference.pipeline import Surroundings, TargetPolicy
-from workers.inference.pool import Pool, Seat
+from workers.inference.pool import Pool, PoolRules, Seat
 from workers.inference.throttle import Limits
 from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.kafka.memory import MemoryBroker, MemorySubscription
@@ -35,7 +35,10 @@ TOPOLOGY = Topology.model_validate(
     {
         "version": 1,
         "routes": [{"name": "default", "to": TARGET}],
-        "targets": {TARGET: {"type": "openai", "instances": [{"url": "http://127.0.0.1:1/v1"}]}},
+        "targets": {
+            name: {"type": "openai", "instances": [{"url": "http://127.0.0.1:1/v1"}]}
+            for name in (TARGET, "small", "smallest")
+        },
     }
 )
 AT_ONCE = RetryPolicy(initial=0.001, max_wait=0.001)
@@ -67,6 +70,7 @@ class World:
     max_bytes: int = 1_000_000
     errors: list[BaseException] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
+    rules: PoolRules | None = None
 
     @property
     def backend(self) -> MemoryBackend:
@@ -98,7 +102,8 @@ class World:
         publisher = self.broker.publisher(max_message_bytes=self.max_bytes)
         names = Names(TOPOLOGY)
         subscription = self.broker.subscription(GROUP, [TOPIC, *self.intake.delays])
-        pool = Pool(TARGET, [Seat(backend, self.concurrency) for backend in self.backends], self.metrics)
+        seats = [Seat(backend, self.concurrency) for backend in self.backends]
+        pool = Pool(TARGET, seats, self.metrics, self.rules)
         around = Surroundings(
             clock, EventLog(publisher, names.logs, "worker", clock), random.Random(1), sleep=self.sleep
         )

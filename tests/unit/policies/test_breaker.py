@@ -14,7 +14,7 @@ SLOW = BreakerPolicy(
 
 def one(breaker: Breaker, now: float, *, failed: bool = False, seconds: float = 0.1) -> Transition | None:
     assert breaker.allows(now)
-    ticket, _ = breaker.begin(now)
+    ticket, _ = breaker.begin()
     return breaker.end(ticket, failed=failed, seconds=seconds, now=now)
 
 
@@ -70,11 +70,11 @@ def test_no_call_passes_until_the_time_is_over_and_then_only_the_probes() -> Non
     breaker = opened()
     assert not breaker.allows(14.9)
     assert breaker.allows(15.0)
-    _, move = breaker.begin(15.0)
+    _, move = breaker.begin()
     assert move is not None
     assert (move.before, move.after) == (State.OPEN, State.HALF_OPEN)
     assert breaker.allows(15.0)
-    breaker.begin(15.0)
+    breaker.begin()
     assert not breaker.allows(15.0)
     assert not breaker.allows(1000.0)
 
@@ -103,7 +103,7 @@ def test_a_slow_probe_is_a_failed_one() -> None:
 
 def test_a_probe_that_was_abandoned_leaves_room_for_another() -> None:
     breaker = opened()
-    tickets = [breaker.begin(15.0)[0] for _ in range(2)]
+    tickets = [breaker.begin()[0] for _ in range(2)]
     assert not breaker.allows(15.0)
     breaker.abandon(tickets[0])
     assert breaker.allows(15.0)
@@ -111,10 +111,10 @@ def test_a_probe_that_was_abandoned_leaves_room_for_another() -> None:
 
 def test_calls_from_before_the_last_move_say_nothing() -> None:
     breaker = Breaker(POLICY)
-    old, _ = breaker.begin(0.0)
+    old, _ = breaker.begin()
     for _ in range(4):
         one(breaker, 0.0, failed=True)
-    breaker.begin(15.0)
+    breaker.begin()
     assert breaker.end(old, failed=True, seconds=15.0, now=15.0) is None
     breaker.abandon(old)
     assert breaker.state is State.HALF_OPEN
@@ -147,7 +147,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.breaker.allows(self.now))
     @rule()
     def begin(self) -> None:
-        ticket, move = self.breaker.begin(self.now)
+        ticket, move = self.breaker.begin()
         self.moves += [move] if move is not None else []
         self.under_way.append((ticket, self.breaker.state))
 
