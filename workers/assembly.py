@@ -20,6 +20,7 @@ from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
 from workers.kafka.admin import KafkaAdmin
 from workers.kafka.consumer import KafkaSubscription
+from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.producer import KafkaPublisher, PublisherPolicy
 from workers.kafka.reader import END, KafkaReader
 from workers.kafka.security import client_config
@@ -136,8 +137,9 @@ async def open_worker(
     *,
     kafka: str | None = None,
     targets: Sequence[str] = (),
+    member: str | None = None,
 ) -> AsyncIterator["WorkerService"]:
-    """The workers of these targets (none: of all), not running yet.
+    """The workers of these targets (none: of all), not running yet; `member` makes the membership static.
 
     Raises `UsageError` where a target is unknown, topics are missing, or a backend's settings could never work.
     """
@@ -161,7 +163,10 @@ async def open_worker(
         workers = []
         for target, topics in read.items():
             group = names.worker_group(target)
-            subscription = KafkaSubscription(client_config(topology.kafka), group, topics, metrics)
+            # The new protocol refuses a static member until its predecessor's session has ended.
+            protocol = "auto" if member is None else "classic"
+            policy = SubscriptionPolicy(protocol=protocol, instance_id=member)
+            subscription = KafkaSubscription(client_config(topology.kafka), group, topics, metrics, policy)
             opened = open_backends(target, topology.targets[target], clock)
             workers.append(build_worker(fleet, target, subscription, opened))
         yield WorkerService(workers, clock)
