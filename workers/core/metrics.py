@@ -74,6 +74,9 @@ BREAKER_MOVES = Definition(
     "Moves of a breaker, by the state it moved to.",
     ("target", "instance", "state"),
 )
+VALVE_STATE = Definition(
+    "relayfleet_valve_state", "Of a target's safety valve: 0 flowing, 1 probing, 2 stopped.", ("target",)
+)
 REROUTED = Definition(
     "relayfleet_rerouted_total", "Messages handed on to a fallback target.", ("target", "fallback")
 )

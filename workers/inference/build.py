@@ -18,6 +18,7 @@ from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
 from workers.policies.retry import RetryPolicy
+from workers.policies.valve import ValvePolicy
 
 # The window of a partition: room for the calls under way and for the next batch, within bounds of memory.
 _WINDOW_PER_CALL = 8
@@ -89,7 +90,13 @@ def build_worker(
         fallback=settings.fallback if settings.breaker.when_open == "fallback" else (),
     )
     ports = Ports(subscription, fleet.publisher, pool, fleet.metrics)
-    return TargetWorker(TargetSetup(policy, intake, names), ports, fleet.around)
+    setup = TargetSetup(policy, intake, names, valve_policy(settings))
+    return TargetWorker(setup, ports, fleet.around)
+
+
+def valve_policy(target: Target) -> ValvePolicy:
+    """When the target stops consuming."""
+    return ValvePolicy(**target.valve.model_dump())
 
 
 def retry_policy(target: Target) -> RetryPolicy:

@@ -10,6 +10,7 @@ import structlog
 
 from workers.core.errors import PermanentError
 from workers.core.ports import Publisher
+from workers.inference.gate import Gate
 from workers.inference.intake import Intake
 from workers.inference.message import Message, Outcome
 from workers.inference.settle import Settled, Settlement
@@ -23,7 +24,10 @@ Entry = tuple[Message, Settled]
 class Delivery:
     """Delivers the outcomes of one target."""
 
-    def __init__(self, publisher: Publisher, settlement: Settlement, intake: Intake, tally: Tally) -> None:
+    def __init__(
+        self, publisher: Publisher, settlement: Settlement, intake: Intake, tally: Tally, gate: Gate
+    ) -> None:
+        self._gate = gate
         self._publisher = publisher
         self._settlement = settlement
         self._intake = intake
@@ -63,6 +67,7 @@ class Delivery:
         if not self._broken:
             self._intake.finish([message for message, _ in batch])
             self._tally.enter(batch)
+            self._gate.delivered((message, settled.outcome) for message, settled in batch)
 
     async def _alone(self, message: Message, settled: Settled) -> Settled:
         """Publish one message's outcome, or what can be published in its place."""

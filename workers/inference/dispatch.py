@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from workers.inference.delivery import Delivery
+from workers.inference.gate import Gate
 from workers.inference.intake import Intake
 from workers.inference.message import AbandonedError, Message
 from workers.inference.pipeline import Pipeline
@@ -13,13 +14,17 @@ from workers.inference.pool import Pool, Slot
 class Dispatcher:
     """One task a message. A slot is taken before the task is made, so no more start than can be called at once."""
 
-    def __init__(self, intake: Intake, pool: Pool, pipeline: Pipeline, delivery: Delivery) -> None:
+    def __init__(
+        self, gate: Gate, intake: Intake, pool: Pool, pipeline: Pipeline, delivery: Delivery
+    ) -> None:
+        self._gate = gate
         self._intake = intake
         self._pool = pool
         self._pipeline = pipeline
         self._delivery = delivery
         self._failed: Callable[[BaseException], None] = lambda _: None
         pool.when_room(self.fill)
+        gate.when_open(self.fill)
 
     def when_failed(self, callback: Callable[[BaseException], None]) -> None:
         """Call this when something breaks that must not: the process has to stop."""
@@ -28,7 +33,8 @@ class Dispatcher:
     def fill(self) -> None:
         """Start what is ready, as far as there is room."""
         loop = asyncio.get_running_loop()
-        while self._pool.room and (message := self._intake.take()) is not None:
+        while self._gate.open and self._pool.room and (message := self._intake.take()) is not None:
+            self._gate.take(message)
             slot = self._pool.take(message.record.key)
             assert slot is not None  # noqa: S101 - there was room
             message.task = loop.create_task(self._run(message, slot))
@@ -37,16 +43,20 @@ class Dispatcher:
         message.started = True
         if message.given_up:
             self._pool.give_up(slot)
-            self._intake.abandon(message)
+            self._abandon(message)
             return
         try:
             outcome = await self._pipeline.process(message, slot)
             if message.assignment.open:
                 self._delivery.add(message, outcome)
             else:
-                self._intake.abandon(message)
+                self._abandon(message)
         except (asyncio.CancelledError, AbandonedError):
-            self._intake.abandon(message)
+            self._abandon(message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
-            self._intake.abandon(message)
+            self._abandon(message)
             self._failed(error)
+
+    def _abandon(self, message: Message) -> None:
+        self._intake.abandon(message)
+        self._gate.leave(message)

@@ -67,6 +67,7 @@ class Message:
         "state",
         "taken_at",
         "task",
+        "ticket",
         "waiting",
         "wire",
     )
@@ -91,6 +92,7 @@ class Message:
         self.waiting = False  # in memory, for its next attempt
         self.started = False  # its task has run
         self.given_up = False
+        self.ticket = 0  # of the safety valve
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -111,9 +113,10 @@ class AbandonedError(Exception):
 
 
 class Answered(NamedTuple):
-    """A backend gave an answer."""
+    """A backend gave an answer; `repeated`: to an earlier copy of the message."""
 
     answer: Answer
+    repeated: bool = False
 
 
 class Failed(NamedTuple):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -17,12 +17,14 @@ from workers.core.topology.names import Names
 from workers.inference.committer import Committer
 from workers.inference.delivery import Delivery
 from workers.inference.dispatch import Dispatcher
+from workers.inference.gate import Gate
 from workers.inference.intake import Hooks, Intake, IntakePolicy
 from workers.inference.meters import Meters
 from workers.inference.pipeline import Pipeline, Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
 from workers.inference.tally import Tally
+from workers.policies.valve import ValvePolicy
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class TargetSetup:
     target: TargetPolicy
     intake: IntakePolicy
     names: Names
+    valve: ValvePolicy = field(default_factory=ValvePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,9 @@ class TargetWorker:
         tally = Tally(self.target, ports.metrics, around.events, around.clock)
         pipeline = Pipeline(setup.target, ports.pool, around)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
-        self._delivery = Delivery(ports.publisher, settlement, self._intake, tally)
-        self._dispatcher = Dispatcher(self._intake, ports.pool, pipeline, self._delivery)
+        self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
+        self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
+        self._dispatcher = Dispatcher(self._gate, self._intake, ports.pool, pipeline, self._delivery)
         self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None
@@ -115,6 +119,10 @@ class TargetWorker:
         await self._stop_ticking()
         await self._leave(Deadline.after(0.5, self._clock))
 
+    def resume(self) -> None:
+        """Take messages again where the safety valve has stopped that."""
+        self._gate.resume()
+
     def progress(self) -> Progress:
         """Where the worker stands. Cheap, and callable from any thread."""
         return self._progress
@@ -126,6 +134,7 @@ class TargetWorker:
         self._failed(error)
 
     async def _leave(self, deadline: Deadline) -> None:
+        self._gate.close()
         await self._ports.subscription.close(deadline)
         await self._ports.pool.close()
 

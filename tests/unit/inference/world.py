@@ -26,6 +26,7 @@ from workers.inference.throttle import Limits
 from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.kafka.memory import MemoryBroker, MemorySubscription
 from workers.policies.retry import RetryPolicy
+from workers.policies.valve import ValvePolicy
 
 TARGET = "llm"
 TOPIC = "model_requests.llm"
@@ -71,6 +72,8 @@ class World:
     errors: list[BaseException] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
     rules: PoolRules | None = None
+    valve: ValvePolicy = field(default_factory=ValvePolicy)
+    workers: list[TargetWorker] = field(default_factory=list)
 
     @property
     def backend(self) -> MemoryBackend:
@@ -108,7 +111,9 @@ class World:
             clock, EventLog(publisher, names.logs, "worker", clock), random.Random(1), sleep=self.sleep
         )
         ports = Ports(subscription, publisher, pool, self.metrics)
-        return TargetWorker(TargetSetup(self.target, self.intake, names), ports, around), subscription
+        setup = TargetSetup(self.target, self.intake, names, self.valve)
+        self.workers.append(TargetWorker(setup, ports, around))
+        return self.workers[-1], subscription
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MemorySubscription]:

@@ -165,6 +165,17 @@ class Breaker(Strict):
     when_open: Literal["pause", "fallback", "reject"] = "pause"
 
 
+class Valve(Strict):
+    """When a target stops consuming because too much of it becomes dead letters, and how it tries again."""
+
+    ratio: Number = Field(default=0.5, gt=0, le=1)
+    window: Seconds = Field(default=60.0, gt=0)
+    min_messages: Count = Field(default=100, ge=1, le=1_000_000)
+    run: Count | None = Field(default=None, ge=1, le=1_000_000)  # so many dead letters in a row
+    stop_for: Seconds = Field(default=30.0, gt=0)
+    probes: Count = Field(default=3, ge=1, le=1000)
+
+
 class Cache(Strict):
     """How long answers are kept for the same question."""
 
@@ -180,6 +191,7 @@ class TargetBase(Strict):
     balance: Literal["p2c", "least_inflight", "session"] = "p2c"
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
+    valve: Valve = Valve()
     fallback: TextList = ()
     cache: Cache | None = None
     topic: TopicSettings = TopicSettings()
