@@ -1,6 +1,6 @@
 """Messages a second of one router process, and the time of its hop, beside a bare loop with no guarantees.
 
-    python -m benchmarks.router [--messages 120000] [--runs 3] [--rate 1000] [--kafka HOST:PORT]
+    python -m benchmarks.router [--messages 250000] [--runs 3] [--rate 1000] [--kafka HOST:PORT]
 
 The router has everything on: schema checks, routing headers, acknowledged deliveries before every commit, `fleet_logs`,
 metrics. Broker and measurement run on the same machine. For the rate the requests are in the topic before the router
@@ -119,7 +119,14 @@ def measure(kind: str, kafka: str, messages: int, rate: int) -> Result:
 
 
 def _fill(deployment: Deployment, messages: int) -> None:
-    producer = Producer({"bootstrap.servers": deployment.kafka, "linger.ms": 20, "compression.type": "lz4"})
+    producer = Producer(
+        {
+            "bootstrap.servers": deployment.kafka,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 2_000_000,
+        }
+    )
     for number in range(messages):
         producer.produce(deployment.name, _envelope(number), f"k{number % 5000}".encode())
         producer.poll(0)
@@ -232,7 +239,7 @@ def broker() -> Iterator[str]:
 def main() -> None:
     """Run both, turn by turn, and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.router", description=__doc__.split("\n")[0])
-    parser.add_argument("--messages", type=int, default=120_000)
+    parser.add_argument("--messages", type=int, default=250_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rate", type=int, default=1000, help="messages a second for the hop")
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -64,8 +65,13 @@ def leave_hard(code: ExitCode) -> NoReturn:
     os._exit(code)
 
 
-def _calm_collector() -> None:
-    """Thousands of records are alive in a batch; looking through them at every 700th took a fifth of the time."""
+def _tune_interpreter() -> None:
+    """Two settings that were measured.
+
+    Thousands of records are alive in a batch: looking through them at every 700th allocation took a fifth of the time.
+    Faust's consumer and the router are two threads: waiting 5 ms for each other's turn showed in the hop's p99.
+    """
+    sys.setswitchinterval(0.0005)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -115,7 +121,7 @@ class RouterService:
 
         Raises `UnreachableError` where Kafka can't be joined, `UsageError` where its security can't be used.
         """
-        _calm_collector()
+        _tune_interpreter()
         quieten(self._deps.clock)
         app = self._app = build_app(
             self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
