@@ -48,7 +48,7 @@ def router(
     configure_logging("router")
     settings = Settings.read()
     health, metrics = Health(), Metrics()
-    started: list["RouterService"] = []
+    started: list[RouterService] = []
     health.ready_when(lambda: started[0].ready() if started else Fact("group", ok=False, why="starting"))
 
     async def main() -> ExitCode:
