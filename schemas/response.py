@@ -49,6 +49,7 @@ class RouteTaken(BaseModel):
     rule: str | None = None
     instance: str | None = None
     attempts: int = Field(default=0, ge=0, le=MAX_COUNT)
+    repeated: bool | None = None  # true: the message came before, and this is its recorded answer
 
 
 class Timing(BaseModel):
@@ -113,6 +114,7 @@ class RouteFields(TypedDict, total=False):
     rule: str | None
     instance: str | None
     attempts: int
+    repeated: bool | None
 
 
 class TimingFields(TypedDict, total=False):

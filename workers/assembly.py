@@ -13,7 +13,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import UnreachableError, UsageError
 from workers.core.events import EventLog
 from workers.core.metrics import Metrics
-from workers.core.ports import Admin, Publisher, Reader
+from workers.core.ports import Admin, OutcomeStore, Publisher, Reader
 from workers.core.settings import Settings
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
@@ -25,6 +25,8 @@ from workers.kafka.producer import KafkaPublisher, PublisherPolicy
 from workers.kafka.reader import END, KafkaReader
 from workers.kafka.security import client_config
 from workers.local.broker import EmbeddedBroker
+from workers.stores.memory import MemoryOutcomeStore
+from workers.stores.redis import RedisOutcomeStore
 
 if TYPE_CHECKING:
     from workers.inference.service import WorkerService
@@ -102,6 +104,22 @@ async def open_admin(
 
 
 @asynccontextmanager
+async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
+    """What the workers remember of answered messages: in Redis, else each worker by itself."""
+    once, url = topology.once, topology.stores.redis
+    store: OutcomeStore
+    if url is None:
+        log.warning("no stores.redis: a repeated message is recognised by the worker that answered it alone")
+        store = MemoryOutcomeStore(window=once.window, lease=once.lease)
+    else:
+        store = RedisOutcomeStore(url.get_secret_value(), window=once.window, lease=once.lease)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
 async def open_router(
     topology: Topology,
     settings: Settings,
@@ -157,15 +175,17 @@ async def open_worker(
         await require_topics(
             admin, [names.responses, names.dead_letters, names.logs, *chain.from_iterable(read.values())]
         )
-    async with open_publisher(topology, settings, metrics=metrics) as publisher:
+    async with (
+        open_publisher(topology, settings, metrics=metrics) as publisher,
+        open_outcomes(topology) as outcomes,
+    ):
         around = Surroundings(clock, EventLog(publisher, names.logs, "worker", clock))
-        fleet = Fleet(topology, publisher, metrics, around)
+        fleet = Fleet(topology, publisher, outcomes, metrics, around)
         workers = []
         for target, topics in read.items():
             group = names.worker_group(target)
             # The new protocol refuses a static member until its predecessor's session has ended.
-            protocol = "auto" if member is None else "classic"
-            policy = SubscriptionPolicy(protocol=protocol, instance_id=member)
+            policy = SubscriptionPolicy(protocol="auto" if member is None else "classic", instance_id=member)
             subscription = KafkaSubscription(client_config(topology.kafka), group, topics, metrics, policy)
             opened = open_backends(target, topology.targets[target], clock)
             workers.append(build_worker(fleet, target, subscription, opened))

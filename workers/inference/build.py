@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from workers.backends.factory import OpenedBackend
 from workers.core.metrics import Metrics
-from workers.core.ports import Publisher, Subscription
+from workers.core.ports import OutcomeStore, Publisher, Subscription
 from workers.core.topology.delays import retry_delays
 from workers.core.topology.model import Target, Topology
 from workers.core.topology.names import Names
 from workers.inference.instance import PoolRules, Seat
 from workers.inference.intake import IntakePolicy
+from workers.inference.once import OncePerId, OncePolicy
 from workers.inference.pipeline import Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.throttle import Limits
@@ -32,6 +33,7 @@ class Fleet:
 
     topology: Topology
     publisher: Publisher
+    outcomes: OutcomeStore
     metrics: Metrics
     around: Surroundings
 
@@ -89,9 +91,15 @@ def build_worker(
         retry_policy(settings),
         fallback=settings.fallback if settings.breaker.when_open == "fallback" else (),
     )
-    ports = Ports(subscription, fleet.publisher, pool, fleet.metrics)
+    once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
+    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics)
     setup = TargetSetup(policy, intake, names, valve_policy(settings))
     return TargetWorker(setup, ports, fleet.around)
+
+
+def once_policy(topology: Topology) -> OncePolicy:
+    """How repeated messages are recognised."""
+    return OncePolicy(topology.once.lease, wait_for_store=topology.once.when_store_down == "pause")
 
 
 def valve_policy(target: Target) -> ValvePolicy:

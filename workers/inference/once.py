@@ -62,6 +62,7 @@ class OncePerId:
         self._store = store
         self._policy = policy
         self._held: dict[str, int] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         self._down = False
         self._saved = metrics.counter(CALLS_SAVED, target)
         self._failures = metrics.counter(STORE_FAILURES, target)
@@ -103,6 +104,16 @@ class OncePerId:
             self._store_is_down(error)
         finally:
             self._drop(lease)
+
+    def abandon(self, lease: Lease) -> None:
+        """End the lease of a message that is left as it is; does not wait, since whoever cancels is in a hurry."""
+        task = asyncio.get_running_loop().create_task(self.failed(lease))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def close(self) -> None:
+        """Wait for leases that are being ended. The store stays open."""
+        await asyncio.gather(*self._endings)
 
     async def renew(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Keep the leases that are held, for as long as this runs."""

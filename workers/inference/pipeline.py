@@ -12,6 +12,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from schemas.codec import decode_request
+from schemas.envelope import Request
 from schemas.errors import DecodeError, ErrorClass, Stage
 from schemas.events import Step as Event
 from workers.core.clock import Clock
@@ -19,7 +20,9 @@ from workers.core.errors import MessageError, PermanentError, RefusedError, Tran
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
+from workers.inference.once import OncePerId
 from workers.inference.pool import Pool, Slot, TurnedAwayError
+from workers.inference.repeats import Repeats
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.retry import (
     Bound,
@@ -61,9 +64,10 @@ class Surroundings:
 class Pipeline:
     """Makes outcomes out of one target's messages."""
 
-    def __init__(self, policy: TargetPolicy, pool: Pool, around: Surroundings) -> None:
+    def __init__(self, policy: TargetPolicy, pool: Pool, once: OncePerId, around: Surroundings) -> None:
         self._policy = policy
         self._pool = pool
+        self._repeats = Repeats(once, pool.give_up, self._acquire, around.sleep)
         self._around = around
         self._clock: Clock = around.clock
         self._usual = UsualTime()
@@ -74,13 +78,23 @@ class Pipeline:
         Cancelling abandons the message; raises `AbandonedError` where it would wait while its assignment ends.
         """
         try:
-            try:
-                answer = await self._first(message, slot)
-            except MessageError as failure:
-                return await self._again(message, failure)
+            request = self._read(message)
+            self._check_time(message)
+        except MessageError as failure:
+            self._pool.give_up(slot)
+            return await self._again(message, failure)
+        try:
+            return await self._repeats.process(message, request, slot, self._work)
+        except MessageError as failure:
+            return await self._again(message, failure)
         except TurnedAwayError:
             return self._turn_away(message)
-        return Answered(answer)
+
+    async def _work(self, message: Message, slot: Slot) -> Outcome:
+        try:
+            return Answered(await self._in_time(message, slot))
+        except MessageError as failure:
+            return await self._again(message, failure)
 
     def _turn_away(self, message: Message) -> Outcome:
         """Every breaker is open and the topology says not to wait: on to the next target, else an error at once."""
@@ -90,16 +104,7 @@ class Pipeline:
         reason = f"every instance of {self._policy.name} is out of service"
         return Failed(RefusedError(ErrorClass.OVERLOADED, reason), dead_letter=False)
 
-    async def _first(self, message: Message, slot: Slot) -> Answer:
-        try:
-            self._read(message)
-            self._check_time(message)
-        except MessageError:
-            self._pool.give_up(slot)
-            raise
-        return await self._attempt(message, slot)
-
-    def _read(self, message: Message) -> None:
+    def _read(self, message: Message) -> Request:
         record = message.record
         try:
             message.request, message.wire = decode_request(record.value, record.headers)
@@ -108,6 +113,7 @@ class Pipeline:
         message.deadline = deadline_of(
             message.request.timestamp, message.marks.deadline_ms, self._policy.expires_after, self._clock
         )
+        return message.request
 
     def _check_time(self, message: Message) -> None:
         """A call whose answer would come too late is not made."""
@@ -226,6 +232,10 @@ class Pipeline:
         self._check_time(message)
         slot = await self._acquire(message)
         message.waiting = False
+        return await self._in_time(message, slot)
+
+    async def _in_time(self, message: Message, slot: Slot) -> Answer:
+        """An attempt, unless it took too long to get here."""
         try:
             self._check_time(message)
         except MessageError:

@@ -39,8 +39,8 @@ class Settlement:
     def settle(self, message: Message, outcome: Outcome) -> Settled:
         """The records for this outcome."""
         match outcome:
-            case Answered(answer):
-                return self._answered(message, outcome, answer)
+            case Answered():
+                return self._answered(message, outcome)
             case Failed():
                 return self.failed(message, outcome)
             case Delayed():
@@ -70,10 +70,13 @@ class Settlement:
         )
         return self.failed(message, Failed(error, dead_letter=worth_keeping))
 
-    def _answered(self, message: Message, outcome: Answered, answer: Answer) -> Settled:
-        return Settled(outcome, (self._response(message, _answer_payload(answer), "ok"),))
+    def _answered(self, message: Message, outcome: Answered) -> Settled:
+        payload = _answer_payload(outcome.answer)
+        return Settled(outcome, (self._response(message, payload, "ok", repeated=outcome.repeated),))
 
-    def _response(self, message: Message, payload: PayloadFields, status: str) -> Outgoing:
+    def _response(
+        self, message: Message, payload: PayloadFields, status: str, *, repeated: bool = False
+    ) -> Outgoing:
         now = self._clock.wall()
         fields: ResponseFields = {
             "message_id": message.message_id,
@@ -89,6 +92,8 @@ class Settlement:
             "timing": self._timing(message, now),
             "timestamp": round(now, 3),
         }
+        if repeated:
+            fields["route"]["repeated"] = True
         encoded = encode_response(fields, message.wire)
         headers = self._headers(message) + tuple(
             (name, h.to_bytes(value)) for name, value in encoded.headers.items()

@@ -45,10 +45,11 @@ class Tally:
             self._total.observe(total)
             outcome = settled.outcome
             match outcome:
-                case Answered(answer):
+                case Answered(answer, repeated):
                     answers += 1
-                    prompt += answer.usage.prompt_tokens if answer.usage is not None else 0
-                    completion += answer.usage.completion_tokens if answer.usage is not None else 0
+                    if answer.usage is not None and not repeated:
+                        prompt += answer.usage.prompt_tokens
+                        completion += answer.usage.completion_tokens
                     self._tell_answer(message, answer, total)
                 case Failed():
                     self._enter_failure(message, outcome, total)

@@ -20,6 +20,7 @@ from workers.inference.dispatch import Dispatcher
 from workers.inference.gate import Gate
 from workers.inference.intake import Hooks, Intake, IntakePolicy
 from workers.inference.meters import Meters
+from workers.inference.once import OncePerId
 from workers.inference.pipeline import Pipeline, Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
@@ -50,6 +51,7 @@ class Ports:
     subscription: Subscription
     publisher: Publisher
     pool: Pool
+    once: OncePerId
     metrics: Metrics
 
 
@@ -77,7 +79,7 @@ class TargetWorker:
         self._group = setup.names.worker_group(self.target)
         settlement = Settlement(self.target, setup.names, around.clock)
         tally = Tally(self.target, ports.metrics, around.events, around.clock)
-        pipeline = Pipeline(setup.target, ports.pool, around)
+        pipeline = Pipeline(setup.target, ports.pool, ports.once, around)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
@@ -85,6 +87,7 @@ class TargetWorker:
         self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._failed: Callable[[BaseException], None] = lambda _: None
         now = around.clock.monotonic()
         self._progress = Progress(joined=False, lag=0, in_flight=0, moved_at=now, seen_at=now)
@@ -96,6 +99,7 @@ class TargetWorker:
         self._dispatcher.when_failed(self._fail)
         await self._intake.start(Hooks(self._dispatcher.fill, self._fail))
         self._ticking = asyncio.create_task(self._tick(), name=f"commits of {self.target}")
+        self._renewing = asyncio.create_task(self._ports.once.renew(), name=f"leases of {self.target}")
 
     async def drain(self, deadline: Deadline) -> None:
         """Finish what is in flight and leave the group, all within the deadline; what is left is not committed.
@@ -105,7 +109,7 @@ class TargetWorker:
         # 1. Fetch no more. 2. Finish what is in flight; what can't be until the deadline is abandoned.
         # 3. An outcome counts as finished only when it is delivered, so nothing is left to flush.
         abandoned = await self._intake.drain(_less(deadline))
-        await self._stop_ticking()
+        await _stop(self._ticking)
         # 4. Commit what is finished.
         committed = await self._committer.commit()
         # 5. Leave the group. 6. Close.
@@ -116,7 +120,7 @@ class TargetWorker:
         """Leave everything as it is: nothing more is finished or committed. Messages in flight come again."""
         self._committer.stop()
         self._intake.abort()
-        await self._stop_ticking()
+        await _stop(self._ticking)
         await self._leave(Deadline.after(0.5, self._clock))
 
     def resume(self) -> None:
@@ -137,12 +141,8 @@ class TargetWorker:
         self._gate.close()
         await self._ports.subscription.close(deadline)
         await self._ports.pool.close()
-
-    async def _stop_ticking(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
+        await _stop(self._renewing)
+        await self._ports.once.close()
 
     async def _tick(self) -> None:
         try:
@@ -173,3 +173,10 @@ class TargetWorker:
 def _less(deadline: Deadline) -> Deadline:
     """The part of a deadline that work in flight may use; the rest is for the commit and for leaving."""
     return Deadline(deadline.at - min(_CLOSING, deadline.remaining() / 4), deadline.clock)
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -13,13 +13,15 @@ from schemas.response import Response
 from workers.backends.memory import MemoryBackend
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
+from workers.core.errors import UnreachableError
 from workers.core.events import EventLog
 from workers.core.metrics import Metrics
-from workers.core.ports import Backend
+from workers.core.ports import Backend, Claim, OutcomeStore
 from workers.core.records import Headers, Outgoing, Position, Received, TopicPartition
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.inference.intake import IntakePolicy
+from workers.inference.once import OncePerId, OncePolicy
 from workers.inference.pipeline import Surroundings, TargetPolicy
 from workers.inference.pool import Pool, PoolRules, Seat
 from workers.inference.throttle import Limits
@@ -27,6 +29,7 @@ from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.kafka.memory import MemoryBroker, MemorySubscription
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
+from workers.stores.memory import MemoryOutcomeStore
 
 TARGET = "llm"
 TOPIC = "model_requests.llm"
@@ -58,6 +61,20 @@ def envelope(message_id: str, **fields: object) -> bytes:
     )
 
 
+class StoreThatIsDown(MemoryOutcomeStore):
+    """Answers nobody until it is `up`."""
+
+    def __init__(self) -> None:
+        super().__init__(window=60, lease=10)
+        self.up = False
+
+    async def claim(self, key: str) -> Claim:
+        """See `OutcomeStore`."""
+        if not self.up:
+            raise UnreachableError("the store is down")
+        return await super().claim(key)
+
+
 @dataclass
 class World:
     """What a test sets before `running`, and looks at afterwards."""
@@ -73,6 +90,8 @@ class World:
     metrics: Metrics = field(default_factory=Metrics)
     rules: PoolRules | None = None
     valve: ValvePolicy = field(default_factory=ValvePolicy)
+    outcomes: OutcomeStore = field(default_factory=lambda: MemoryOutcomeStore(window=60, lease=10))
+    once: OncePolicy = OncePolicy()  # noqa: RUF009 - frozen
     workers: list[TargetWorker] = field(default_factory=list)
 
     @property
@@ -110,7 +129,8 @@ class World:
         around = Surroundings(
             clock, EventLog(publisher, names.logs, "worker", clock), random.Random(1), sleep=self.sleep
         )
-        ports = Ports(subscription, publisher, pool, self.metrics)
+        once = OncePerId(TARGET, self.outcomes, self.once, self.metrics)
+        ports = Ports(subscription, publisher, pool, once, self.metrics)
         setup = TargetSetup(self.target, self.intake, names, self.valve)
         self.workers.append(TargetWorker(setup, ports, around))
         return self.workers[-1], subscription

@@ -1,0 +1,94 @@
+"""Repeated messages in a whole worker: one call, the same answer, and no message left behind."""
+
+import asyncio
+
+from tests.support import eventually
+from tests.unit.inference.world import StoreThatIsDown, World
+from workers.core.metrics import CALLS_SAVED
+from workers.core.ports import Claimed
+from workers.inference.once import OncePolicy
+from workers.stores.memory import MemoryOutcomeStore
+
+
+async def test_a_message_that_comes_twice_is_called_once_and_answered_twice() -> None:
+    world = World()
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: len(world.responses) == 1)
+        world.send("a", "b")
+        await eventually(lambda: len(world.responses) == 3)
+    first, second, other = sorted(world.responses, key=lambda r: (r.message_id, bool(r.route.repeated)))
+    assert _asked(world) == ["a", "b"]
+    assert second.payload == first.payload
+    assert (first.route.repeated, second.route.repeated, other.route.repeated) == (None, True, None)
+    assert world.metrics.counter(CALLS_SAVED, "llm")._value.get() == 1
+
+
+async def test_two_copies_in_flight_make_one_call_and_two_responses() -> None:
+    world = World(sleep=lambda _: asyncio.sleep(0.001))
+    world.backend.hold()
+    world.send("a", "a")
+    async with world.running():
+        await eventually(lambda: _asked(world) == ["a"])
+        world.backend.release()
+        await eventually(lambda: len(world.responses) == 2)
+    assert _asked(world) == ["a"]
+
+
+async def test_a_copy_that_waits_holds_no_place_among_the_calls() -> None:
+    world = World(concurrency=2, sleep=lambda _: asyncio.sleep(0.001))
+    world.backend.hold()
+    world.send("a", "a", "a", "b")
+    async with world.running():
+        await eventually(lambda: _asked(world) == ["a", "b"])
+        world.backend.release()
+        await eventually(lambda: len(world.responses) == 4)
+    assert _asked(world).count("a") == 1
+
+
+async def test_a_message_that_another_worker_left_is_called_once_its_lease_has_ended() -> None:
+    store = MemoryOutcomeStore(window=60, lease=0.05)
+    assert isinstance(await store.claim("test\x00a"), Claimed)
+    world = World(outcomes=store, once=OncePolicy(lease=0.05))
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: world.answered == ["a"])
+
+
+async def test_with_the_store_down_messages_are_answered_all_the_same() -> None:
+    world = World(outcomes=StoreThatIsDown())
+    world.send("a", "b")
+    async with world.running():
+        await eventually(lambda: len(world.responses) == 2)
+
+
+async def test_with_the_store_down_messages_wait_where_the_topology_says_so() -> None:
+    store = StoreThatIsDown()
+    world = World(outcomes=store, once=OncePolicy(wait_for_store=True), sleep=lambda _: asyncio.sleep(0.001))
+    world.send("a")
+    async with world.running():
+        await asyncio.wait_for(_turns(50), 5)
+        assert world.responses == []
+        store.up = True
+        await eventually(lambda: world.answered == ["a"])
+
+
+async def test_a_drained_worker_leaves_no_lease_behind() -> None:
+    store = MemoryOutcomeStore(window=60, lease=10)
+    world = World(outcomes=store)
+    world.backend.hold()
+    world.send("a")
+    worker, _ = world.build()
+    await worker.start(world.errors.append)
+    await eventually(lambda: _asked(world) == ["a"])
+    await worker.abort()
+    assert isinstance(await store.claim("test\x00a"), Claimed)
+
+
+def _asked(world: World) -> list[str]:
+    return [call.request.message_id for call in world.backend.calls]
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,74 @@
+"""Messages that come again: answered from the record, or made to wait for the copy that is in work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from schemas.envelope import Request
+from workers.core.ports import Answer
+from workers.inference.message import AbandonedError, Answered, Message, Outcome
+from workers.inference.once import Later, Lease, OncePerId
+from workers.inference.pool import Slot
+
+Work = Callable[[Message, Slot], Awaitable[Outcome]]
+
+
+class Repeats:
+    """Lets one copy of a message be worked on at a time, and none after its answer is on record."""
+
+    def __init__(
+        self,
+        once: OncePerId,
+        give_up: Callable[[Slot], None],
+        acquire: Callable[[Message], Awaitable[Slot]],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._once = once
+        self._give_up = give_up
+        self._acquire = acquire
+        self._sleep = sleep
+
+    async def process(self, message: Message, request: Request, slot: Slot, work: Work) -> Outcome:
+        """Do `work` under a lease on the message's id, unless it was answered before. `work` gives the slot back.
+
+        Raises `PermanentError` when the deadline passes while the message waits for its copy.
+        """
+        while True:
+            start = await self._begin(request, slot)
+            if not isinstance(start, Later):
+                break
+            self._give_up(slot)
+            await self._wait(message, start.seconds)
+            slot = await self._acquire(message)
+            message.waiting = False
+        if isinstance(start, Answer):
+            self._give_up(slot)
+            return Answered(start, repeated=True)
+        if start is None:
+            return await work(message, slot)
+        return await self._under(start, message, slot, work)
+
+    async def _begin(self, request: Request, slot: Slot) -> Lease | Answer | Later | None:
+        try:
+            return await self._once.begin(request)
+        except BaseException:
+            self._give_up(slot)
+            raise
+
+    async def _under(self, lease: Lease, message: Message, slot: Slot, work: Work) -> Outcome:
+        try:
+            outcome = await work(message, slot)
+        except (asyncio.CancelledError, AbandonedError):
+            self._once.abandon(lease)
+            raise
+        if isinstance(outcome, Answered):
+            # Before the response is published: killed in between, the next worker finds the record and calls nobody.
+            await self._once.answered(lease, outcome.answer)
+        else:
+            await self._once.failed(lease)
+        return outcome
+
+    async def _wait(self, message: Message, seconds: float) -> None:
+        message.waiting = True
+        if message.assignment.ending:
+            raise AbandonedError
+        await self._sleep(seconds)
