@@ -12,6 +12,7 @@ from workers.core.deadlines import Deadline
 from workers.core.records import Outgoing, Received
 
 _AT_ONCE = 4  # examples under way: as many as the local model answers side by side
+_AT_FIRST = 2  # until the model has answered once, so that the first answer does not wait for its neighbours
 _LOOK_EVERY = 0.1  # seconds
 PATIENCE = 120.0  # seconds without any outcome after which the rest counts as missing
 
@@ -77,7 +78,8 @@ class Demo:
         return Summary(self._examples, self._clock.monotonic() - began, self._first)
 
     async def _send(self, publisher: Delivers, unsent: Iterator[Example]) -> None:
-        batch = list(islice(unsent, _AT_ONCE - len(self._tracker.open)))
+        at_once = _AT_FIRST if self._first is None else _AT_ONCE
+        batch = list(islice(unsent, max(0, at_once - len(self._tracker.open))))
         if batch:
             now = self._clock.monotonic()
             for example in batch:
