@@ -17,6 +17,16 @@ from workers.core.settings import Settings
 B = TypeVar("B")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The long form of the chaos tests, and where its figures go."""
+    parser.addoption(
+        "--chaos-long", action="store_true", help="the whole matrix of faults, 20,000 messages each"
+    )
+    parser.addoption(
+        "--chaos-report", metavar="FILE", help="write the figures of the chaos tests there, as JSON"
+    )
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap address of a real broker, `HOST:PORT`, shared by the whole session."""

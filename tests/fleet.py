@@ -22,6 +22,7 @@ from tests.history import History, Watcher
 from tests.support import eventually, unique
 from workers.core.clock import SystemClock
 from workers.core.settings import Settings
+from workers.local.redis import redis_command, redis_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,21 +92,26 @@ class Fleet:
     names: Mapping[str, str]
     stub_port: int
     environment: Mapping[str, str]
+    reached_by: str  # the bootstrap of the fleet's own processes
     processes: list[Process] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
 
-    async def add(self, kind: str, *arguments: str, bootstrap: str | None = None) -> Process:
+    def of(self, kind: str) -> list[Process]:
+        """All processes of a kind: router, worker, stub, redis."""
+        return [process for process in self.processes if process.name.startswith(kind)]
+
+    async def add(self, kind: str, *arguments: str) -> Process:
         """Start a router or worker and wait until it is ready."""
         port = free_port()
         options = (
             "--topology",
             str(self.topology),
             "--kafka",
-            bootstrap or self.bootstrap,
+            self.reached_by,
             "--health-port",
             str(port),
         )
-        number = sum(process.name.startswith(kind) for process in self.processes)
+        number = len(self.of(kind))
         process = Process(
             f"{kind}-{number}",
             (sys.executable, "-m", "workers", kind, *options, *arguments),
@@ -165,7 +171,13 @@ class Fleet:
                 await eventually(lambda: watcher.has_all(self.sent), patience)
             for _ in range(10):
                 watcher.look(0.1)
-            return History(self.sent, watcher.outcomes, watcher.dead_letter_ids, self.calls()["paid_twice"])
+            return History(
+                self.sent,
+                watcher.outcomes,
+                watcher.dead_letter_ids,
+                list(watcher.outcomes),
+                self.calls()["paid_twice"],
+            )
         finally:
             watcher.close()
 
@@ -198,19 +210,24 @@ async def running_fleet(
     bootstrap: str,
     directory: Path,
     *,
+    reached_by: str | None = None,
+    with_redis: bool = False,
     target: Mapping[str, Any] | None = None,
     targets: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, Any] | None = None,
     stub: Iterable[str] = (),
 ) -> AsyncIterator[Fleet]:
-    """A deployment of its own with a stub model and topics, and no router or worker yet (see `Fleet.add`)."""
+    """A deployment of its own with a stub model and topics, and no router or worker yet (see `Fleet.add`).
+
+    Its processes reach the broker at `reached_by`, where that is another address; tests look at it at `bootstrap`.
+    """
     deployment = unique("chaos")
     names = {
         "requests": f"{deployment}.requests",
         "responses": f"{deployment}.responses",
         "dead_letters": f"dlq.{deployment}.requests",
     }
-    stub_port = free_port()
+    stub_port, redis_port = free_port(), free_port()
     url = f"http://127.0.0.1:{stub_port}/v1"
     llm = {**TARGET, "instances": [{"url": url, "concurrency": 64}], **(target or {})}
     topology = {
@@ -224,6 +241,7 @@ async def running_fleet(
             "dead_letter_ledger": {"name": f"{deployment}.ledger"},
             "fleet_logs": {"name": f"{deployment}.logs"},
         },
+        "stores": {"redis": f"redis://127.0.0.1:{redis_port}/0" if with_redis else ""},
         "routes": [{"name": "default", "to": "llm"}],
         "targets": {"llm": llm, **(targets or {})},
         **(more or {}),
@@ -231,7 +249,7 @@ async def running_fleet(
     path = directory / "topology.yaml"
     path.write_text(yaml.safe_dump(topology, allow_unicode=True))
     environment = {**Settings.read().environment, "RELAYFLEET_HOME": str(directory / "home")}
-    fleet = Fleet(bootstrap, directory, path, names, stub_port, environment)
+    fleet = Fleet(bootstrap, directory, path, names, stub_port, environment, reached_by or bootstrap)
     fleet.processes.append(
         Process(
             "stub-0",
@@ -240,8 +258,12 @@ async def running_fleet(
             environment,
         )
     )
+    if with_redis:
+        command = redis_command(redis_server(), directory, redis_port)
+        fleet.processes.append(Process("redis-0", command, directory / "redis-0.log", environment))
     try:
-        fleet.processes[0].start()
+        for process in fleet.processes:
+            process.start()
         await asyncio.to_thread(_apply, path, bootstrap, environment)
         await eventually(lambda: _get(f"http://127.0.0.1:{stub_port}/health") is not None, 20.0)
         yield fleet

@@ -17,6 +17,7 @@ class History:
     sent: Sequence[str]
     outcomes: Mapping[str, Sequence[str]]  # id -> the status of each response
     dead_letters: Counter[str]
+    first_outcomes: Sequence[str] = ()  # ids in the order of their first response; exact within a partition
     paid_twice: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -64,7 +65,6 @@ class Watcher:
         self._responses = responses
         self._dead_letters = dead_letters
         self.outcomes: dict[str, list[str]] = {}
-        self.answers_in_order: list[str] = []
         self.dead_letter_ids: Counter[str] = Counter()
         self._consumer = reading(bootstrap, responses, dead_letters)
 
@@ -76,7 +76,6 @@ class Watcher:
             if message.topic() == self._responses:
                 response = orjson.loads(message.value() or b"{}")
                 self.outcomes.setdefault(response["message_id"], []).append(response["status"])
-                self.answers_in_order.append(response["message_id"])
             else:
                 self.dead_letter_ids[_message_id(message)] += 1
 

@@ -1,6 +1,7 @@
 """The OpenAI backend on real sockets: what it sends, and what it does with what servers really do."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from workers.core.errors import MessageError, UsageError
 from workers.core.ports import Call
 from workers.core.topology.model import Instance, OpenAITarget
 from workers.local.stub_http import HttpConnection
-from workers.local.stub_model import Faults, StubModel, serving
+from workers.local.stub_model import Faults, StubModel, let_go, serving
 
 OK = b'{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}'
 
@@ -47,8 +48,10 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[OpenAIBackend]:
 async def server(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Sends `reply` to every request and closes; gives its base URL and the requests as they came."""
     requests: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(
             next(line for line in head.lower().split(b"\r\n") if b"content-length" in line).split(b":")[1]
@@ -60,6 +63,10 @@ async def server(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", requests
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def http(status: str, body: bytes, *headers: str) -> bytes:
@@ -178,16 +185,18 @@ async def test_the_stub_counts_the_calls_of_the_backend_by_message() -> None:
 
 async def test_connections_are_kept_for_the_next_call() -> None:
     made: list[HttpConnection] = []
+    connected: set[HttpConnection] = set()
     stub = StubModel()
 
     def connection() -> HttpConnection:
-        made.append(HttpConnection(stub.handle, set()))
+        made.append(HttpConnection(stub.handle, connected))
         return made[-1]
 
     listening = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     async with listening, opened(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1") as one:
         for _ in range(5):
             await one.call(call())
+    await let_go(connected)
     assert len(made) == 1
 
 
