@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workers.local.stub_http import HttpConnection, Reply, Request
 
 TEXT = "This is the stub model: it has no opinion, but it has answered."
+_TURNS_OF_AN_ACCEPT = 5
 Fate = Literal["answer", "error", "hang", "half_json", "reset"]
 
 
@@ -240,6 +241,16 @@ def _error(message: str, code: str | None) -> dict[str, Any]:
     return {"error": {"message": message, "type": "stub_error", "code": code}}
 
 
+async def let_go(connections: set[HttpConnection]) -> None:
+    """Close these and wait until their sockets are closed. One that is being accepted takes a few turns of the loop."""
+    for _ in range(_TURNS_OF_AN_ACCEPT):
+        await asyncio.sleep(0)
+    while connections:
+        for connection in tuple(connections):
+            connection.close()
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def serving(stub: StubModel, port: int = 0) -> AsyncIterator[str]:
     """Serve the stub on the loopback interface; gives the base URL, as a topology's instance has it."""
@@ -250,8 +261,7 @@ async def serving(stub: StubModel, port: int = 0) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
-        for connection in tuple(connections):
-            connection.close()
+        await let_go(connections)
         await server.wait_closed()
 
 
