@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from workers.commands.common import Output, OutputOption, console, fail, print_json
 from workers.core.errors import RelayError
 from workers.core.logging import configure_logging
 from workers.core.settings import Settings
 from workers.local.broker import BrokerStatus, EmbeddedBroker
+from workers.shell import Output, OutputOption, console, fail, print_json
 
 app = typer.Typer(
     help="The embedded Kafka alone: real, on this machine, without Docker.", no_args_is_help=True

@@ -14,16 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from workers import assembly
-from workers.commands.common import (
-    KafkaOption,
-    Output,
-    OutputOption,
-    TopologyOption,
-    console,
-    load,
-    print_json,
-    run,
-)
 from workers.core.errors import UnreachableError, UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.logging import configure_logging
@@ -34,6 +24,16 @@ from workers.core.topology.difference import difference
 from workers.core.topology.model import OpenAITarget, SqlTarget, Topology
 from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
+from workers.shell import (
+    KafkaOption,
+    Output,
+    OutputOption,
+    TopologyOption,
+    console,
+    load,
+    print_json,
+    run,
+)
 
 _CONNECT_TIMEOUT = 3.0
 _LIBRARIES = ("confluent-kafka", "faust-streaming", "aiokafka", "pyreqwest", "redis")

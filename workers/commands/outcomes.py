@@ -4,8 +4,8 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.response import Response
-from workers.commands.common import Output, console, print_json
 from workers.core.redact import redact
+from workers.shell import Output, console, print_json
 
 
 class OutcomeTable:

@@ -11,11 +11,11 @@ from rich.text import Text
 from schemas.codec import decode_request
 from schemas.envelope import Payload, Request
 from schemas.errors import DecodeError
-from workers.commands.common import Output, OutputOption, TopologyOption, console, fail, load, print_json
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.settings import Settings
 from workers.policies.route import Explanation, Router, compile_routes
+from workers.shell import Output, OutputOption, TopologyOption, console, fail, load, print_json
 
 app = typer.Typer(help="The routes of the topology.", no_args_is_help=True)
 

@@ -11,13 +11,13 @@ import typer
 import uvloop
 
 from workers import assembly
-from workers.commands.common import HealthPortOption, KafkaOption, TopologyOption, fail, load
 from workers.core.errors import RelayError
 from workers.core.exit_codes import ExitCode
 from workers.core.health import Fact, Health, HealthServer
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
 from workers.core.settings import Settings
+from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail, load
 
 if TYPE_CHECKING:
     from workers.router.service import RouterService

@@ -13,16 +13,6 @@ from schemas.codec import decode_response
 from schemas.errors import DecodeError
 from schemas.response import Response
 from workers import assembly
-from workers.commands.common import (
-    KafkaOption,
-    Output,
-    OutputOption,
-    TopologyOption,
-    console,
-    load,
-    print_json,
-    run,
-)
 from workers.commands.envelopes import Envelope, from_lines, from_text
 from workers.commands.outcomes import OutcomeTable
 from workers.core.clock import SystemClock
@@ -33,6 +23,16 @@ from workers.core.logging import configure_logging
 from workers.core.ports import Publisher, Reader
 from workers.core.settings import Settings
 from workers.core.topology.names import Names
+from workers.shell import (
+    KafkaOption,
+    Output,
+    OutputOption,
+    TopologyOption,
+    console,
+    load,
+    print_json,
+    run,
+)
 
 _BATCH = 500
 

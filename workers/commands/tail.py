@@ -12,7 +12,13 @@ from schemas.codec import decode_event, decode_response
 from schemas.dead_letter import read_dead_letter
 from schemas.errors import DecodeError
 from workers import assembly
-from workers.commands.common import (
+from workers.commands.outcomes import response_cells
+from workers.core.logging import configure_logging
+from workers.core.ports import Reader
+from workers.core.records import Received
+from workers.core.settings import Settings
+from workers.core.topology.names import Names
+from workers.shell import (
     KafkaOption,
     Output,
     OutputOption,
@@ -22,12 +28,6 @@ from workers.commands.common import (
     print_json,
     run,
 )
-from workers.commands.outcomes import response_cells
-from workers.core.logging import configure_logging
-from workers.core.ports import Reader
-from workers.core.records import Received
-from workers.core.settings import Settings
-from workers.core.topology.names import Names
 
 
 class Followed(StrEnum):

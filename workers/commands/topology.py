@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from workers import assembly
-from workers.commands.common import KafkaOption, Output, OutputOption, TopologyOption, print_json, run
 from workers.commands.topology_view import (
     as_json,
     print_difference,
@@ -28,6 +27,7 @@ from workers.core.topology.load import load_topology
 from workers.core.topology.model import Topology
 from workers.core.topology.problems import TopologyError
 from workers.core.topology.topics import wanted_topics
+from workers.shell import KafkaOption, Output, OutputOption, TopologyOption, print_json, run
 
 app = typer.Typer(
     help="Check the topology file, and bring a cluster to what it says. Nothing is ever deleted.",

@@ -7,12 +7,12 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from workers.commands.common import console
 from workers.core.topology.difference import Action, Configure, Create, Difference, Grow
 from workers.core.topology.model import Topology
 from workers.core.topology.problems import Problem, TopologyError
 from workers.core.topology.secrets import masked_fields
 from workers.core.topology.topics import wanted_topics
+from workers.shell import console
 
 
 def print_problems(error: TopologyError) -> None:

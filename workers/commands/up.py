@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from workers import assembly
-from workers.commands.common import KafkaOption, TopologyOption, console, run
 from workers.commands.up_demo import Demo, Summary
 from workers.commands.up_examples import Outcome, Tracker, read_examples
 from workers.commands.up_fleet import Choices, Fleet, Plan, needs_model, plan
@@ -30,6 +29,7 @@ from workers.core.topology.topics import wanted_topics
 from workers.local.fleet_lock import fleet_lock
 from workers.local.kafka_part import still_starting
 from workers.local.supervisor import Change, State, Supervisor
+from workers.shell import KafkaOption, TopologyOption, console, run
 
 _STOP_WITHIN = 40.0  # seconds; router and worker drain for up to 25 of them
 

@@ -14,7 +14,6 @@ import typer
 import uvloop
 
 from workers import assembly
-from workers.commands.common import HealthPortOption, KafkaOption, TopologyOption, fail, load
 from workers.commands.processes import Processes
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError
@@ -25,6 +24,7 @@ from workers.core.metrics import Metrics
 from workers.core.settings import Settings
 from workers.inference.service import WorkerService
 from workers.local.children import Watchdog
+from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail, load
 
 log = structlog.get_logger()
 

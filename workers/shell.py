@@ -84,7 +84,7 @@ def run(main: Callable[[], Coroutine[Any, Any, ExitCode | None]]) -> NoReturn:
 def fail(error: RelayError) -> NoReturn:
     """Print an error of ours and leave with its exit code."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"[bold red]error:[/] {_escape(redact(str(error)))}"
+        f"[bold red]error:[/] {_escape(_safe(error))}"
     )
     code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
     raise typer.Exit(code) from None
