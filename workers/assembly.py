@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers.backends.factory import open_backends
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
 from workers.core.errors import UnreachableError, UsageError
@@ -26,7 +25,6 @@ from workers.kafka.reader import END, KafkaReader
 from workers.kafka.security import client_config
 from workers.local.broker import EmbeddedBroker
 from workers.stores.memory import MemoryOutcomeStore
-from workers.stores.redis import RedisOutcomeStore
 
 if TYPE_CHECKING:
     from workers.inference.service import WorkerService
@@ -112,6 +110,8 @@ async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
         log.warning("no stores.redis: a repeated message is recognised by the worker that answered it alone")
         store = MemoryOutcomeStore(window=once.window, lease=once.lease)
     else:
+        from workers.stores.redis import RedisOutcomeStore
+
         store = RedisOutcomeStore(url.get_secret_value(), window=once.window, lease=once.lease)
     try:
         yield store
@@ -161,6 +161,8 @@ async def open_worker(
 
     Raises `UsageError` where a target is unknown, topics are missing, or a backend's settings could never work.
     """
+    # Here and not above: every command imports this module, and these take a second.
+    from workers.backends.factory import open_backends
     from workers.inference.build import Fleet, build_worker, group_topics
     from workers.inference.pipeline import Surroundings
     from workers.inference.service import WorkerService
@@ -172,9 +174,9 @@ async def open_worker(
         raise UsageError(f"no such target: {', '.join(unknown)}; there are {', '.join(topology.targets)}")
     read = {target: group_topics(topology, target) for target in chosen}
     async with open_admin(topology, settings) as admin:
-        await require_topics(
-            admin, [names.responses, names.dead_letters, names.logs, *chain.from_iterable(read.values())]
-        )
+        fallbacks = {names.target(other) for target in chosen for other in topology.targets[target].fallback}
+        written = [names.responses, names.dead_letters, names.logs, *fallbacks]
+        await require_topics(admin, [*written, *chain.from_iterable(read.values())])
     async with (
         open_publisher(topology, settings, metrics=metrics) as publisher,
         open_outcomes(topology) as outcomes,

@@ -85,7 +85,8 @@ def worker(
 
     Exits 0 after a drain, 2 for a topology or topics that are wrong, 4 where Kafka can't be reached, 70 where a record
     could not be delivered, 130 where the drain was cut short. With --processes N, process n (from 0) serves its health
-    on --health-port + n, and one that dies is started again.
+    on --health-port + n, and one that dies is started again. SIGUSR1 opens a safety valve that has stopped a target.
+    Exits 71 where nothing moved although messages waited.
     """
     configure_logging("worker")
     options = Options(target or (), topology, kafka, member, health_port)
@@ -117,6 +118,7 @@ def _work(options: Options) -> ExitCode:
         ) as service:
             opened.append(service)
             health.alive_when(service.alive)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.resume)
             calm_collector()
             return await service.run(stop)
 

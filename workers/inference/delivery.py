@@ -37,6 +37,11 @@ class Delivery:
         self._failed: Callable[[BaseException], None] = lambda _: None
         self._broken = False
 
+    @property
+    def pending(self) -> bool:
+        """Whether outcomes wait for Kafka."""
+        return bool(self._tasks)
+
     def when_failed(self, callback: Callable[[BaseException], None]) -> None:
         """Call this when a delivery failed for good: nothing may be committed from then on."""
         self._failed = callback

@@ -67,6 +67,11 @@ class OncePerId:
         self._saved = metrics.counter(CALLS_SAVED, target)
         self._failures = metrics.counter(STORE_FAILURES, target)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether messages wait for a store that is down."""
+        return self._down and self._policy.wait_for_store
+
     async def begin(self, request: Request) -> Start:
         """Take the lease on a request's id, or learn what it was answered."""
         key = key_of(request)

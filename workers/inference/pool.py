@@ -89,6 +89,11 @@ class Pool:
         return sum(instance.member.calls for instance in self._instances)
 
     @property
+    def out_of_service(self) -> bool:
+        """Whether no instance's breaker is closed: calls wait, or try one at a time."""
+        return all(instance.breaker.state is not State.CLOSED for instance in self._instances)
+
+    @property
     def room(self) -> bool:
         """Whether `take` would give a slot to a new message. Messages that wait for another attempt come first."""
         if self._waiters:

@@ -1,9 +1,10 @@
 """All targets of one worker process: started together, drained within one deadline, ended by the first that fails."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +16,8 @@ from workers.inference.worker import Progress, TargetWorker
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceLimits:
@@ -22,6 +25,10 @@ class ServiceLimits:
 
     drain: float = 25.0
     silent: float = 10.0  # without a turn of a target's clockwork the event loop counts as dead
+    stuck_after: float = (
+        60.0  # at least: without progress though messages wait; longer where calls may take longer
+    )
+    look_every: float = 5.0
 
 
 class WorkerService:
@@ -39,14 +46,16 @@ class WorkerService:
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Work until `stop` is set, then drain within one deadline.
 
-        Raises what made a worker fail (`FatalError` where a delivery failed for good, `UnreachableError` where the
+        Ends with `STUCK` where nothing moves though messages wait. Raises what made a worker fail (`FatalError` where a delivery failed for good, `UnreachableError` where the
         group can't be joined); nothing is committed after the failure.
         """
         self._broken = asyncio.get_running_loop().create_future()
         try:
             for worker in self._workers:
                 await worker.start(self._fail)
-            await self._unless_broken(stop.wait())
+            if await self._unless_broken(self._until(stop)):
+                await self._each(TargetWorker.abort)
+                return ExitCode.STUCK
             self._stopping = True
             deadline = Deadline.after(self._limits.drain, self._clock)
             await self._unless_broken(self._each(lambda worker: worker.drain(deadline)))
@@ -59,8 +68,15 @@ class WorkerService:
         """Where each target stands. Callable from any thread."""
         return {worker.target: worker.progress() for worker in self._workers}
 
+    def resume(self) -> None:
+        """Take messages again where a safety valve has stopped that."""
+        for worker in self._workers:
+            worker.resume()
+
     def alive(self) -> Fact:
-        """Whether the event loop turns."""
+        """Whether the event loop turns and messages move."""
+        if stuck := self._stuck():
+            return Fact("progress", ok=False, why=f"nothing moves: {', '.join(stuck)}")
         now = self._clock.monotonic()
         silent = [
             name for name, progress in self.progress().items() if now - progress.seen_at > self._limits.silent
@@ -74,16 +90,36 @@ class WorkerService:
         outside = [name for name, progress in self.progress().items() if not progress.joined]
         return Fact("group", not outside, f"not joined: {', '.join(outside)}" if outside else "joined")
 
-    async def _unless_broken(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _until(self, stop: asyncio.Event) -> bool:
+        """Wait for `stop`. True: nothing moves any more, and waiting on is pointless."""
+        while not stop.is_set():
+            if stuck := self._stuck():
+                log.critical(
+                    "stuck", targets=stuck, so="restart: what is in flight comes again, nothing is lost"
+                )
+                return True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._limits.look_every)
+        return False
+
+    def _stuck(self) -> list[str]:
+        now = self._clock.monotonic()
+        return [
+            worker.target
+            for worker in self._workers
+            if now - worker.progress().moved_at > max(self._limits.stuck_after, worker.patience)
+        ]
+
+    async def _unless_broken(self, work: Coroutine[Any, Any, T]) -> T:
         """Await this, but raise what makes a worker fail as soon as one does."""
         assert self._broken is not None  # noqa: S101 - set before any work
         task = asyncio.create_task(work)
         waiting: set[asyncio.Future[Any]] = {task, self._broken}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for done in (self._broken, task):
-                if done.done():
-                    done.result()
+            if self._broken.done():
+                self._broken.result()
+            return task.result()
         finally:
             task.cancel()
 

@@ -59,7 +59,8 @@ class Ports:
 class Progress:
     """Facts for health checks, times in monotonic seconds.
 
-    `moved_at`: when messages were last finished, or none was waiting; `seen_at`: when the facts were written.
+    `moved_at`: when messages were last finished, none was waiting, or there was an `excuse`; `seen_at`: when the facts
+    were written.
     """
 
     joined: bool  # has been assigned partitions at least once
@@ -67,6 +68,7 @@ class Progress:
     in_flight: int
     moved_at: float
     seen_at: float
+    excuse: str = ""  # why nothing may move though messages wait, where a restart would mend nothing
 
 
 class TargetWorker:
@@ -74,6 +76,8 @@ class TargetWorker:
 
     def __init__(self, setup: TargetSetup, ports: Ports, around: Surroundings) -> None:
         self.target = setup.target.name
+        # The longest that a healthy worker may go without finishing anything: a call, a wait, and another call.
+        self.patience = 2 * setup.target.timeout + setup.target.retry.max_wait
         self._ports = ports
         self._clock = around.clock
         self._group = setup.names.worker_group(self.target)
@@ -159,7 +163,8 @@ class TargetWorker:
         in_flight = self._meters.show(self._intake, lag)
         waiting = self._progress.lag if lag is None else sum(lag.values())
         finished = self._meters.finished(self._intake.finished)
-        moved = finished > 0 or in_flight + waiting == 0
+        excuse = self._excuse()
+        moved = finished > 0 or in_flight + waiting == 0 or bool(excuse)
         now = self._clock.monotonic()
         self._progress = Progress(
             joined=self._progress.joined or bool(self._intake.assignments),
@@ -167,7 +172,17 @@ class TargetWorker:
             in_flight=in_flight,
             moved_at=now if moved else self._progress.moved_at,
             seen_at=now,
+            excuse=excuse,
         )
+
+    def _excuse(self) -> str:
+        reasons = {
+            "the safety valve has stopped it": self._gate.stopped,
+            "every instance is out of service": self._ports.pool.out_of_service,
+            "Kafka takes no records": self._delivery.pending,
+            "the store of outcomes is down": self._ports.once.waiting,
+        }
+        return "; ".join(reason for reason, holds in reasons.items() if holds)
 
 
 def _less(deadline: Deadline) -> Deadline:

@@ -57,7 +57,13 @@ class Launcher:
 
     def _format(self, config: BrokerConfig) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["format", "--ignore-formatted", "-t", cluster, "-c", str(self._files.properties)]
+        arguments = [
+            "format",
+            "--ignore-formatted",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._files.properties),
+        ]
         done = subprocess.run(  # noqa: S603 - Java and arguments are ours
             [*self._command(config), "kafka.tools.StorageTool", *arguments],
             capture_output=True,

@@ -1,11 +1,13 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from schemas.errors import ErrorClass
 from tests.support import eventually
 from tests.unit.inference.world import World
 from workers.core.clock import ManualClock, SystemClock
-from workers.core.errors import FatalError
+from workers.core.errors import FatalError, TransientError
 from workers.core.exit_codes import ExitCode
 from workers.inference.service import ServiceLimits, WorkerService
 
@@ -93,3 +95,39 @@ async def test_progress_tells_lag_and_what_is_in_flight(world: World) -> None:
     await eventually(lambda: service.progress()["llm"].in_flight == 0)
     stop.set()
     await running
+
+
+def _impatient(world: World) -> WorkerService:
+    world.target = replace(world.target, timeout=0.05)
+    return WorkerService([world.build()[0]], SystemClock(), ServiceLimits(stuck_after=0.5, look_every=0.02))
+
+
+async def test_a_worker_in_which_nothing_moves_although_messages_wait_ends_so_that_it_is_restarted(
+    world: World,
+) -> None:
+    async def never(_: float) -> None:
+        await asyncio.Event().wait()
+
+    world.sleep = never
+    world.backend.default = TransientError(ErrorClass.CONNECT, "refused")
+    world.send("a")
+    service = _impatient(world)
+    assert await asyncio.wait_for(service.run(asyncio.Event()), 10) is ExitCode.STUCK
+    assert not service.alive().ok
+    assert world.committed is None
+
+
+async def test_a_worker_that_waits_for_kafka_or_has_nothing_to_do_is_not_stuck(world: World) -> None:
+    service, stop = _impatient(world), asyncio.Event()
+    world.broker.hold_deliveries()
+    running = asyncio.create_task(service.run(stop))
+    await eventually(lambda: service.progress()["llm"].seen_at - service.progress()["llm"].moved_at == 0)
+    world.send("a")
+    await eventually(lambda: service.progress()["llm"].excuse == "Kafka takes no records")
+    began = service.progress()["llm"].seen_at
+    await eventually(lambda: service.progress()["llm"].seen_at > began + 1)
+    assert not running.done()
+    assert service.alive().ok
+    world.broker.release_deliveries()
+    stop.set()
+    assert await running is ExitCode.DONE

@@ -27,7 +27,7 @@ def target(folder: Path, lines: str) -> OpenAITarget:
         ("${MODEL:-other}", "qwen"),
         ("${ABSENT:-other}", "other"),
         ("${EMPTY:-other}", "other"),
-        ("${ABSENT:-}", ""),
+        ("a${ABSENT:-}", "a"),
         ("${ABSENT:-http://h:1/x?y}", "http://h:1/x?y"),
         ("$${MODEL}", "${MODEL}"),
         ("costs $5", "costs $5"),

@@ -202,7 +202,7 @@ class OpenAITarget(TargetBase):
 
     type: Literal["openai"]
     instances: tuple[Instance, ...] = Field(min_length=1)
-    model: str | None = None  # sent when the request names none
+    model: Annotated[str | None, BeforeValidator(blank_is_none)] = None  # sent when the request names none
     parameters: dict[str, Any] = Field(default_factory=dict)  # defaults under the request's own
 
 
