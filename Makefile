@@ -7,6 +7,8 @@ LOCKS := requirements/bootstrap.txt requirements/dev.txt requirements/model.txt
 # uv does not read pip's settings: pass on what people set for pip.
 export UV_INDEX_URL ?= $(PIP_INDEX_URL)
 export UV_LINK_MODE ?= copy
+# And like pip's users on company networks, trust what the machine trusts.
+export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test check format lock bench chaos clean
