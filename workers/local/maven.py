@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jgo
+import truststore
 from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 
@@ -26,6 +27,8 @@ class MavenFetch:
 
     def __init__(self, url: str | None = None) -> None:
         self._url = (url or MAVEN_CENTRAL_URL).rstrip("/")
+        # jgo's HTTP client brings certificates of its own; a company's network is trusted by the machine alone.
+        truststore.inject_into_ssl()
 
     def __call__(self, jar: Jar, directory: Path, report: Report) -> Path:
         """See `Fetch`."""
