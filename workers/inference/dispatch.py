@@ -23,6 +23,7 @@ class Dispatcher:
         self._pipeline = pipeline
         self._delivery = delivery
         self._failed: Callable[[BaseException], None] = lambda _: None
+        self._loop: asyncio.AbstractEventLoop | None = None
         pool.when_room(self.fill)
         gate.when_open(self.fill)
 
@@ -32,12 +33,13 @@ class Dispatcher:
 
     def fill(self) -> None:
         """Start what is ready, as far as there is room."""
-        loop = asyncio.get_running_loop()
+        if self._loop is None:  # looked up once: every look-up costs a system call
+            self._loop = asyncio.get_running_loop()
         while self._gate.open and self._pool.room and (message := self._intake.take()) is not None:
             self._gate.take(message)
             slot = self._pool.take(message.record.key)
             assert slot is not None  # noqa: S101 - there was room
-            message.task = loop.create_task(self._run(message, slot))
+            message.task = self._loop.create_task(self._run(message, slot))
 
     async def _run(self, message: Message, slot: Slot) -> None:
         message.started = True

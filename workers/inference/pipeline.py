@@ -19,6 +19,7 @@ from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError, RefusedError, TransientError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call
+from workers.inference.alarm import Alarm
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.inference.once import OncePerId
 from workers.inference.pool import Pool, Slot, TurnedAwayError
@@ -150,11 +151,14 @@ class Pipeline:
         seconds = self._policy.timeout
         if message.deadline is not None:
             seconds = min(seconds, message.deadline - now)
+        assert message.task is not None  # noqa: S101 - the one that runs this
+        alarm = Alarm(message.task, seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent))
-        except TimeoutError as error:
-            raise TransientError(ErrorClass.TIMEOUT, f"no answer within {seconds:g} s") from error
+            return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent))
+        except asyncio.CancelledError as cancelled:
+            if alarm.rang():
+                raise TransientError(ErrorClass.TIMEOUT, f"no answer within {seconds:g} s") from cancelled
+            raise
         except MessageError:
             raise
         except Exception as error:
@@ -168,6 +172,8 @@ class Pipeline:
             raise PermanentError(
                 ErrorClass.INTERNAL, f"{type(error).__name__} while calling {slot.backend.name}"
             ) from error
+        finally:
+            alarm.stop()
 
     def _over(self, message: Message, slot: Slot, began: float, result: Answer | MessageError) -> None:
         """Enter an attempt everywhere it counts."""
