@@ -1,6 +1,6 @@
 """The composition root: which adapter stands behind which port, one function a thing that is opened."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from workers.core.errors import UnreachableError, UsageError
 from workers.core.events import EventLog
 from workers.core.metrics import Metrics
 from workers.core.ports import Admin, OutcomeStore, Publisher, Reader
+from workers.core.records import TopicPartition
 from workers.core.settings import Settings
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
@@ -78,7 +79,7 @@ async def open_reader(
     kafka: str | None,
     topics: Sequence[str],
     *,
-    start_at: str | int = END,
+    start_at: str | int | Mapping[TopicPartition, int] = END,
 ) -> AsyncIterator[Reader]:
     """A reader of these topics, started; see `KafkaReader` for `start_at`."""
     reader = KafkaReader(client_config(located(topology, settings, kafka).kafka), topics, start_at)

@@ -51,6 +51,18 @@ async def test_end_offsets_are_those_of_every_partition(world: World) -> None:
     }
 
 
+async def test_records_below_an_offset_are_deleted(world: World) -> None:
+    topic, admin = world.topic(partitions=2), world.admin()
+    await world.publisher().deliver([Outgoing(topic, None, b"x", partition=1)] * 3)
+    await admin.delete_before({TopicPartition(topic, 1): 2})
+    assert await admin.end_offsets([topic]) == {
+        TopicPartition(topic, 0): (0, 0),
+        TopicPartition(topic, 1): (2, 3),
+    }
+    with pytest.raises(UsageError):
+        await admin.delete_before({TopicPartition(topic, 1): 9})
+
+
 async def test_an_unknown_group_stands_nowhere(world: World) -> None:
     assert await world.admin().committed(unique("group")) == {}
 

@@ -94,7 +94,7 @@ class ClusterInfo:
 
 
 class Admin(Protocol):
-    """Looks at a cluster and changes its topics; deletes nothing. All raise `UnreachableError`."""
+    """Looks at a cluster and changes its topics. All raise `UnreachableError`."""
 
     async def cluster(self) -> ClusterInfo:
         """Who answers."""
@@ -113,6 +113,9 @@ class Admin(Protocol):
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
         """The first and the next offset of every partition."""
+
+    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Delete the records below these offsets, for good. Raises `UsageError` for an offset past the end."""
 
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         """Where a group stands."""

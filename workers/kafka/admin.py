@@ -108,6 +108,15 @@ class KafkaAdmin:
         end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {place: (first[place], end[place]) for place in places}
 
+    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Admin`."""
+        wanted = [ClientPartition(*place, offset) for place, offset in offsets.items()]
+        if wanted:
+            answers = self._client.delete_records(
+                wanted, request_timeout=self._timeout, operation_timeout=self._timeout
+            )
+            await self._await_all(answers)
+
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         """See `Admin`. A group that nobody knows stands nowhere: the answer is empty."""
         request = [ConsumerGroupTopicPartitions(group)]

@@ -27,6 +27,7 @@ class MemoryBroker:
         self.partitions = partitions
         self.clock = clock or SystemClock()
         self.logs: dict[TopicPartition, list[Received]] = {}
+        self.firsts: dict[TopicPartition, int] = {}  # where records below were deleted
         self.states: dict[str, TopicState] = {}
         self.unreachable = False
         self._groups: dict[str, MemoryGroup] = {}
@@ -226,7 +227,19 @@ class MemoryAdmin:
         """See `Admin`."""
         for topic in topics:
             self._existing(topic)
-        return {place: (0, len(self._broker.logs[place])) for place in self._broker.partitions_of(topics)}
+        broker = self._broker
+        return {
+            place: (broker.firsts.get(place, 0), len(broker.logs[place]))
+            for place in broker.partitions_of(topics)
+        }
+
+    async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Admin`. The log keeps them, for tests to see; readers and `end_offsets` begin after them."""
+        for place, offset in offsets.items():
+            self._existing(place.topic)
+            if offset > len(self._broker.logs[place]):
+                raise UsageError(f"{place} ends before offset {offset}")
+            self._broker.firsts[place] = max(offset, self._broker.firsts.get(place, 0))
 
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         """See `Admin`."""

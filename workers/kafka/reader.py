@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from workers.core.errors import UnreachableError, UsageError
-from workers.core.records import Received
+from workers.core.records import Received, TopicPartition
 from workers.kafka.convert import received
 from workers.kafka.failures import is_passing, kafka_error, unreachable
 from workers.kafka.logs import client_logger
@@ -24,11 +24,15 @@ _Result = TypeVar("_Result")
 class KafkaReader:
     """Reads from the beginning, the end, or so many records before the end of each partition.
 
-    `start_at` is `beginning`, `end`, or a number of records before the end. `config` is librdkafka's.
+    `start_at` is `beginning`, `end`, a number of records before the end, or an offset for each partition; a partition
+    that has none there, or one that was deleted, is read from its beginning. `config` is librdkafka's.
     """
 
     def __init__(
-        self, config: Mapping[str, object], topics: Sequence[str], start_at: str | int = END
+        self,
+        config: Mapping[str, object],
+        topics: Sequence[str],
+        start_at: str | int | Mapping[TopicPartition, int] = END,
     ) -> None:
         self._topics = topics
         self._start_at = start_at
@@ -83,12 +87,16 @@ class KafkaReader:
     def _positioned(self, topic: str, partition: int) -> ClientPartition:
         place = ClientPartition(topic, partition)
         first, end = self._consumer.get_watermark_offsets(place, timeout=_NETWORK_TIMEOUT)
-        offset = {BEGINNING: first, END: end}.get(str(self._start_at))
-        if offset is None:
-            offset = max(first, end - int(self._start_at))
+        offset = self._start(TopicPartition(topic, partition), first, end)
         if offset < end:
             self._left.add((topic, partition))
         return ClientPartition(topic, partition, offset)
+
+    def _start(self, place: TopicPartition, first: int, end: int) -> int:
+        if isinstance(self._start_at, Mapping):
+            return min(end, max(first, self._start_at.get(place, first)))
+        offset = {BEGINNING: first, END: end}.get(str(self._start_at))
+        return max(first, end - int(self._start_at)) if offset is None else offset
 
     def _take(self, message: Message) -> Received | None:
         error = message.error()
