@@ -67,6 +67,15 @@ async def _rebalances(rig: Rig) -> None:
         await joined.ended(60)
 
 
+async def _rolling_restart(rig: Rig) -> None:
+    """One worker after the other, as a deployment does it."""
+    for worker in rig.fleet.of("worker"):
+        worker.signal(signal.SIGTERM)
+        assert await worker.ended(60) == 0
+        worker.start()
+        await rig.fleet.ready(worker)
+
+
 def _errors(rate: float) -> Fault:
     async def fault(rig: Rig) -> None:
         rig.fleet.misbehave(delay_ms=20, error_rate=rate, error_status=500)
@@ -87,6 +96,9 @@ class Case:
         None  # calls paid twice at most; None: not counted, since the counter itself was killed
     )
     may_fail: bool = False  # messages may end as errors
+    duplicates: int = (
+        0  # where no call is repeated: responses beyond the first, which a killed router may cause
+    )
 
 
 def _restart(kind: str, number: int) -> Fault:
@@ -100,11 +112,11 @@ def _pause(kind: str) -> Fault:
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
 IN_FLIGHT = 2 * CONCURRENCY  # of two workers
 CASES = (
-    Case("router SIGKILL", _restart("router", KILL), repeats=0),
+    Case("router SIGKILL", _restart("router", KILL), repeats=0, duplicates=2000),
     Case("router SIGTERM", _restart("router", TERM), repeats=0),
-    Case("router SIGSTOP", _pause("router"), repeats=0),
+    Case("router SIGSTOP", _pause("router"), repeats=0, duplicates=2000),
     Case("worker SIGKILL", _restart("worker", KILL), short=True, repeats=IN_FLIGHT),
-    Case("worker SIGTERM", _restart("worker", TERM), short=True, repeats=0),
+    Case("worker SIGTERM", _restart("worker", TERM), repeats=0),
     Case("worker SIGSTOP", _pause("worker"), short=True, repeats=IN_FLIGHT),
     Case("both SIGKILL", lambda rig: _both(rig, KILL), short=True, repeats=IN_FLIGHT),
     Case("both SIGTERM", lambda rig: _both(rig, TERM), repeats=0),
@@ -122,6 +134,7 @@ CASES = (
     Case("network cut", _network_cut, short=True, repeats=IN_FLIGHT),
     Case("network silent", _network_silent, repeats=IN_FLIGHT),
     Case("network slow", _network_slow, repeats=IN_FLIGHT),
+    Case("rolling restart", _rolling_restart, short=True, repeats=0),
     Case("rebalances", _rebalances, short=True, repeats=0),
 )
 
@@ -152,6 +165,8 @@ def _judge(case: Case, history: History) -> None:
     assert history.failed == [] or case.may_fail
     if case.repeats is not None:
         assert len(history.paid_twice) <= case.repeats
+    if case.repeats == 0 and not case.may_fail:
+        assert history.duplicates <= case.duplicates
     assert _out_of_order(history) == []
 
 

@@ -1,6 +1,7 @@
 """The environment, read here alone."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,3 +37,14 @@ class Settings:
             openai_api_key=env.get("OPENAI_API_KEY") or None,
             environment=env,
         )
+
+
+def trust_the_machines_certificates() -> None:
+    """Let `requests` trust what the machine trusts: it brings certificates of its own, and a company's are not there.
+
+    What the user has set stays.
+    """
+    paths = ssl.get_default_verify_paths()
+    bundle = paths.cafile or paths.capath
+    if bundle is not None:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", bundle)  # noqa: TID251 - the one place

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jgo
-import truststore
 from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 
+from workers.core.settings import trust_the_machines_certificates
 from workers.local.kafka_jars import PINS, Jar, Report, sha256_of
 
 _ANSWER_WITHIN = 30  # seconds without a byte
@@ -27,8 +27,7 @@ class MavenFetch:
 
     def __init__(self, url: str | None = None) -> None:
         self._url = (url or MAVEN_CENTRAL_URL).rstrip("/")
-        # jgo's HTTP client brings certificates of its own; a company's network is trusted by the machine alone.
-        truststore.inject_into_ssl()
+        trust_the_machines_certificates()
 
     def __call__(self, jar: Jar, directory: Path, report: Report) -> Path:
         """See `Fetch`."""
