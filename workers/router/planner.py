@@ -1,5 +1,6 @@
 """From a record to its outcome: decode, decide, expire. Pure, and total: every record has exactly one outcome."""
 
+import traceback
 from collections.abc import Sequence
 
 import structlog
@@ -48,8 +49,10 @@ class Planner:
     def _plan_one(self, record: Received, now_ms: int) -> Outcome:
         try:
             return self._try_one(record, now_ms)
-        except Exception as error:  # a fault of ours in one message must not stop all others
-            log.exception("a record could not be routed", position=record.position)
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one message must not stop all others
+            log.error(  # noqa: TRY400 - type and place alone: the text of an error may quote the message
+                "routing_bug", position=record.position, error=type(error).__name__, at=_where(error)
+            )
             reason = f"the router failed on this message: {type(error).__name__}"
             return self._fail(
                 record, guessed_sender(record, None), None, (ErrorClass.INTERNAL, Stage.ROUTE, reason)
@@ -121,3 +124,9 @@ class Planner:
             target=decision.target if decision else None,
             rule=decision.rule if decision else None,
         )
+
+
+def _where(error: Exception) -> str:
+    """File and line that raised it."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{last.filename}:{last.lineno}"

@@ -4,12 +4,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from schemas.codec import decode_response
 from schemas.errors import ErrorClass
 from tests.unit.router.support import envelope, received, topology
 from workers.core.clock import ManualClock
-from workers.core.records import Outgoing
+from workers.core.records import Outgoing, Received
 from workers.router.outcomes import Outcome
 from workers.router.planner import Planner
 
@@ -95,6 +96,21 @@ def test_a_message_id_is_found_in_json_of_the_wrong_shape() -> None:
 
 def test_what_nothing_identifies_is_a_dead_letter_alone() -> None:
     assert [record.topic for record in plan(b"?", key=None).outgoing] == ["dlq.model_requests"]
+
+
+def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quote(_planner: Planner, record: Received, _now_ms: int) -> Outcome:
+        raise ValueError(f"can't make sense of {record.value!r}")
+
+    monkeypatch.setattr(Planner, "_try_one", quote)
+    with capture_logs() as logs:
+        outcome = plan(envelope(text="my secret question"))
+    assert (outcome.error, outcome.dead_lettered) == (ErrorClass.INTERNAL, True)
+    (line,) = logs
+    assert (line["event"], line["error"]) == ("routing_bug", "ValueError")
+    assert "secret" not in repr(logs)
+    dead_letter, response = outcome.outgoing
+    assert "secret" not in repr((dead_letter.headers, response))
 
 
 def test_a_message_past_its_targets_limit_is_answered_and_no_dead_letter() -> None:
