@@ -69,7 +69,7 @@ async def open_publisher(
         yield publisher
     finally:
         if undelivered := await publisher.close(Deadline.after(FLUSH_SECONDS)):
-            log.error("records were not delivered before the end", records=undelivered)
+            log.error("records_undelivered", records=undelivered)
 
 
 @asynccontextmanager
@@ -108,7 +108,11 @@ async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
     once, url = topology.once, topology.stores.redis
     store: OutcomeStore
     if url is None:
-        log.warning("no stores.redis: a repeated message is recognised by the worker that answered it alone")
+        log.warning(
+            "outcomes_not_shared",
+            why="no stores.redis",
+            so="a repeated message is recognised by the worker that answered it alone",
+        )
         store = MemoryOutcomeStore(window=once.window, lease=once.lease)
     else:
         from workers.stores.redis import RedisOutcomeStore

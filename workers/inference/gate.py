@@ -79,7 +79,7 @@ class Gate:
         if change is None:
             return
         write = log.error if change.after is Flow.STOPPED else log.warning
-        write("valve", target=self._target, state=change.after.name.lower(), reason=change.reason)
+        write("valve_moved", target=self._target, state=change.after.name.lower(), reason=change.reason)
         self.close()
         if change.after is Flow.STOPPED:
             self._wake()

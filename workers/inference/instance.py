@@ -123,7 +123,7 @@ class Instance:
         self._moves[move.after].inc()
         write = log.warning if move.after is State.OPEN else log.info
         write(
-            "breaker",
+            "breaker_moved",
             target=self._target,
             instance=self.member.name,
             state=move.after.label,

@@ -71,7 +71,6 @@ class Intake:
             self._assignments[partition] = assignment
             if self._draining:
                 self._throttle.hold(assignment, Hold.DRAIN)
-        log.info("assigned", partitions=[str(partition) for partition in partitions])
 
     def records(self, batch: Sequence[Received]) -> None:
         """See `Listener`."""
@@ -102,7 +101,6 @@ class Intake:
         await self._idle(ending, Deadline.after(self._policy.revoke_budget, self._clock))
         positions = {each.partition: each.tracker.position() for each in ending}
         self._end(ending)
-        log.info("revoked", partitions=[str(partition) for partition in partitions])
         return {partition: position for partition, position in positions.items() if position is not None}
 
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
@@ -111,7 +109,6 @@ class Intake:
         if ending:
             self._forget_waiting(ending)
             self._end(ending)
-            log.warning("lost", partitions=[str(each.partition) for each in ending])
 
     def failed(self, error: BaseException) -> None:
         """See `Listener`."""
@@ -254,6 +251,6 @@ def _finished(partition: TopicPartition, committed: Position | None) -> frozense
         return decode(committed.offset, committed.metadata)
     except DamagedMetadataError as error:
         log.warning(
-            "commit_metadata_ignored", partition=str(partition), offset=committed.offset, reason=str(error)
+            "commit_metadata_ignored", partition=str(partition), offset=committed.offset, error=str(error)
         )
         return frozenset()

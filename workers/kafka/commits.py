@@ -202,11 +202,11 @@ class Committer:
             offer = wanted[place]
             if is_lost_ownership(error):
                 self._dropped.inc()
-                _log.warning("kafka.commit_dropped", partition=str(place), why=error.str())
+                _log.warning("kafka_commit_dropped", partition=str(place), error=error.str())
             elif is_passing(error):
                 again[place] = offer
             elif error.code() in _METADATA_REFUSED and offer.position.metadata:
-                _log.warning("kafka.commit_metadata_refused", partition=str(place), why=error.str())
+                _log.warning("kafka_commit_metadata_refused", partition=str(place), error=error.str())
                 again[place] = Offer(offer.epoch, Position(offer.position.offset))
             else:
                 self._failed.inc()

@@ -116,7 +116,7 @@ class KafkaSubscription:
             task.cancel()
         done = await asyncio.to_thread(self._thread.finished.wait, deadline.remaining())
         if not done:
-            _log.warning("kafka.leave_unconfirmed", group=self._group)
+            _log.warning("kafka_leave_unconfirmed", group=self._group)
 
     # -- what the poll thread calls ------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class KafkaSubscription:
             if self._listener is not None:
                 positions = await self._listener.revoked(partitions)
         except Exception as error:  # noqa: BLE001 - whatever it was: nothing is committed, and the group must go on
-            _log.error("kafka.revoke_failed", group=self._group, error=repr(error))
+            _log.error("kafka_revoke_failed", group=self._group, error=repr(error))
         finally:
             self._forget([place for place, epoch in epochs.items() if self._epochs.get(place) == epoch])
             if not answer.done():

@@ -37,4 +37,4 @@ def _record(message: Message, headers: Headers) -> Received:
 def _warn(message: Message) -> None:
     """Kafka wants UTF-8 in header names and checks nothing; such a record must not stop everybody behind it."""
     position = f"{message.topic()}:{message.partition()}:{message.offset()}"
-    _log.warning("kafka.headers_unreadable", position=position, why="a header's name is not UTF-8")
+    _log.warning("kafka_headers_unreadable", position=position, why="a header's name is not UTF-8")

@@ -105,7 +105,7 @@ class PollThread:
         try:
             self._poll_or_fall_back()
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence is the worst of all failures
-            _log.error("kafka.consumer_failed", group=self._group, error=str(error))
+            _log.error("kafka_consumer_failed", group=self._group, error=str(error))
             self._stopping.set()
             self._loop_side.failed(error)
         finally:
@@ -118,7 +118,7 @@ class PollThread:
         try:
             self._poll_until_stopped(protocol)
         except _ProtocolMissing:
-            _log.info("kafka.classic_protocol", group=self._group, why="the cluster does not offer KIP-848")
+            _log.info("kafka_classic_protocol", group=self._group, why="the cluster does not offer KIP-848")
             self._leave()
             self._poll_until_stopped("classic")
 
@@ -130,7 +130,7 @@ class PollThread:
             try:
                 return spoken_protocol(self._config)
             except UnreachableError as error:
-                _log.warning("kafka.unreachable", group=self._group, why=str(error))
+                _log.warning("kafka_unreachable", group=self._group, error=str(error))
         return None
 
     def _poll_until_stopped(self, protocol: Protocol) -> None:
@@ -171,7 +171,7 @@ class PollThread:
             raise _ProtocolMissing
         if is_hopeless(error) or is_protocol_missing(error):
             raise FatalError(f"group {self._group} can't go on: {error.str()}")
-        _log.warning("kafka.consumer_error", group=self._group, error=error.str())
+        _log.warning("kafka_consumer_error", group=self._group, error=error.str())
 
     def _on_error(self, error: KafkaError) -> None:
         """Errors that belong to no record. Raising in here would be lost: the poll loop looks at them."""
@@ -221,7 +221,7 @@ class PollThread:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             why = kafka_error(error).str() if isinstance(error, KafkaException) else str(error)
-            _log.warning("kafka.leave_failed", group=self._group, why=why)
+            _log.warning("kafka_leave_failed", group=self._group, error=why)
 
 
 def _switch(method: Callable[[list[ClientPartition]], None], places: Collection[TopicPartition]) -> None:

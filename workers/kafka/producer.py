@@ -231,7 +231,7 @@ class KafkaPublisher:
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka's errors that belong to no record; what passes it logs itself."""
         if error.fatal():
-            _log.error("kafka.producer_failed", error=error.str())
+            _log.error("kafka_producer_failed", error=error.str())
             self._fail(FatalError(f"the Kafka producer can't go on: {error.str()}; restart the process"))
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -82,7 +82,7 @@ class Rebalances:
         epochs = self._ownership.assign(positions)
         # With the very positions that the listener hears, so that metadata and first record belong together.
         consumer.incremental_assign(starts)
-        _log.info("kafka.assigned", partitions=[str(place) for place in positions])
+        _log.info("kafka_assigned", partitions=[str(place) for place in positions])
         self._loop_side.assigned(positions, epochs)
 
     def _committed(
@@ -97,7 +97,7 @@ class Rebalances:
                 failure = kafka_error(error)
                 if deadline.expired or self._stopping.is_set() or not is_passing(failure):
                     raise unreachable("the group's coordinator", failure) from error
-                _log.warning("kafka.committed_unknown", why=failure.str())
+                _log.warning("kafka_committed_unknown", error=failure.str())
 
     def _revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         epochs = self._ownership.epochs
@@ -112,10 +112,10 @@ class Rebalances:
                 }
                 self._committer.commit_now(consumer, offers, Deadline.after(self._policy.commit_timeout))
         except RelayError as error:
-            _log.warning("kafka.revoked_uncommitted", why=str(error))
+            _log.warning("kafka_revoked_uncommitted", error=str(error))
         finally:
             self._ownership.drop(ours)
-        _log.info("kafka.revoked", partitions=[str(place) for place in ours])
+        _log.info("kafka_revoked", partitions=[str(place) for place in ours])
 
     def _ask(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """Let the listener finish; no positions where it fails or takes too long."""
@@ -124,13 +124,13 @@ class Rebalances:
             return answer.result(self._policy.revoke_timeout)
         except (TimeoutError, CancelledError):
             answer.cancel()
-            _log.warning("kafka.revoke_timed_out", seconds=self._policy.revoke_timeout)
+            _log.warning("kafka_revoke_timed_out", seconds=self._policy.revoke_timeout)
             return {}
 
     def _lose(self, partitions: Sequence[TopicPartition]) -> None:
         ours = [place for place in partitions if place in self._ownership.epochs]
         self._ownership.drop(ours)
-        _log.warning("kafka.lost", partitions=[str(place) for place in ours])
+        _log.warning("kafka_lost", partitions=[str(place) for place in ours])
         if ours and not self._stopping.is_set():
             self._loop_side.lost(ours)
 

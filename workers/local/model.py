@@ -76,7 +76,7 @@ def serve(host: str, port: int) -> None:
         "xllamacpp"
     )  # here, so that asking for `model_file` loads no native code
     server = library.Server(parameters(library, weights, host, port))
-    log.info("model is listening", url=f"{server.listening_address}/v1", model=MODEL_NAME)
+    log.info("model_listening", url=f"{server.listening_address}/v1", model=MODEL_NAME)
     signal.sigwait(stops)
     # Its answers in flight are repeated by whoever waits for them; unwinding llama.cpp takes longer than it is worth.
     os._exit(ExitCode.DONE)

@@ -73,10 +73,11 @@ class BatchRouter:
                 await self._publisher.deliver([record])
             except PermanentError as error:
                 log.warning(
-                    "a record is too large for its topic: raise max_message_bytes of the topic",
+                    "record_too_large",
                     topic=record.topic,
                     position=outcome.record.position,
-                    reason=error.reason,
+                    error=error.reason,
+                    so="raise max_message_bytes of the topic",
                 )
             else:
                 published.append(record)

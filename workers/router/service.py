@@ -56,7 +56,9 @@ class RouterLimits:
 
 def stop_hard(error: BaseException) -> NoReturn:
     """End the process at once: no handler, no flush, no commit may run any more."""
-    log.critical("the router stops before it acknowledges anything more", error=str(error), exc_info=error)
+    log.critical(
+        "router_failed", error=str(error), so="stops before it acknowledges anything more", exc_info=error
+    )
     os._exit(ExitCode.FATAL)
 
 
@@ -153,7 +155,7 @@ class RouterService:
                 raise UnreachableError(
                     f"Kafka can't be joined at {self._group.bootstrap}: {error}"
                 ) from error
-            log.info("router started", topic=self._group.topic, group=self._group.group)
+            log.info("router_started", topic=self._group.topic, group=self._group.group)
             done, _ = await asyncio.wait({stopping, looking, crashing}, return_when=asyncio.FIRST_COMPLETED)
             if stopping in done:
                 return await self._drain(app)
@@ -168,14 +170,14 @@ class RouterService:
         """Faust's `stop` is: 1. stop the intake, 2. wait for what is in flight, 3. commit, 4. leave the group."""
         self._stopping = True
         deadline = Deadline.after(self._limits.drain, self._deps.clock)
-        log.info("router drains", in_flight=self._pipeline.in_flight)
+        log.info("router_draining", in_flight=self._pipeline.in_flight)
         # Not `wait_for`: Faust swallows the cancellation while it waits for acknowledgements.
         draining = asyncio.create_task(app.stop(), name="drain")
         done, _ = await asyncio.wait({draining}, timeout=deadline.remaining())
         if done:
             draining.result()
             return ExitCode.DONE
-        log.warning("the drain took too long; what was in flight is routed again", seconds=self._limits.drain)
+        log.warning("drain_timed_out", seconds=self._limits.drain, so="what was in flight is routed again")
         return ExitCode.ABORTED
 
     async def _look(self, app: RouterApp) -> ExitCode:
@@ -188,9 +190,10 @@ class RouterService:
             stuck = self._progress.update(standings, now) if standings is not None else []
             if stuck:
                 log.critical(
-                    "no offset moves although there is lag: restart",
+                    "stuck",
                     partitions=[str(partition) for partition in stuck],
                     seconds=self._limits.stuck_after,
+                    so="restart: no offset moves although there is lag",
                 )
                 return ExitCode.STUCK
 

@@ -18,7 +18,7 @@ async def look(app: RouterApp, seconds: float) -> dict[TopicPartition, Standing]
         async with asyncio.timeout(seconds):
             return await _ask(app)
     except Exception as error:  # noqa: BLE001 - whatever Kafka says, the next look asks again
-        log.warning("Kafka does not say how far the partitions are", error=repr(error))
+        log.warning("standings_unknown", error=repr(error))
         return None
 
 

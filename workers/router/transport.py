@@ -147,7 +147,7 @@ class SliceConsumer(AiokafkaConsumer):
         """See `on_buffer_full`."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Our own watchdog looks at progress (`workers.router.watchdog`)."""
+        """Our own watchdog looks at progress (`workers.router.progress`)."""
 
 
 class SliceTransport(AiokafkaTransport):
