@@ -1,6 +1,6 @@
 """The ports: what the processes need from the world, and what they promise in return.
 
-Modules on one level meet through these; `workers.__main__` puts real adapters behind them, tests put the fakes that
+Modules on one level meet through these; `workers.assembly` puts real adapters behind them, tests put the fakes that
 ship beside the adapters.
 """
 

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-Headers = tuple[tuple[str, bytes | None], ...]
-"""Record headers in order; Kafka allows a name twice and a null value."""
+from schemas.headers import Headers
+
+__all__ = ["Headers", "Outgoing", "Position", "Received", "TopicPartition"]
 
 
 class TopicPartition(NamedTuple):
