@@ -46,8 +46,8 @@ class WorkerService:
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Work until `stop` is set, then drain within one deadline.
 
-        Ends with `STUCK` where nothing moves though messages wait. Raises what made a worker fail (`FatalError` where a delivery failed for good, `UnreachableError` where the
-        group can't be joined); nothing is committed after the failure.
+        Ends with `STUCK` where nothing moves though messages wait. Raises what made a worker fail (`FatalError` where a
+        delivery failed for good, `UnreachableError` where the group can't be joined); nothing is committed after that.
         """
         self._broken = asyncio.get_running_loop().create_future()
         try:

@@ -1,4 +1,4 @@
-"""One model of security, rendered for the two client dialects of Kafka: librdkafka and aiokafka."""
+"""The topology's Kafka security as librdkafka wants it, and as Python's own TLS does."""
 
 import ssl
 
@@ -42,21 +42,6 @@ def _credentials(security: Security) -> Config:
         "ssl.certificate.location": security.certificate_file,
         "ssl.key.location": security.key_file,
         "ssl.key.password": _plain(security.key_password),
-    }
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def aiokafka_config(kafka: Kafka, client_id: str = "relayfleet") -> Config:
-    """The same for aiokafka's clients, as keyword arguments. Raises `UsageError` for files that can't be read."""
-    security = kafka.security
-    known = {
-        "bootstrap_servers": kafka.bootstrap,
-        "client_id": client_id,
-        "security_protocol": security.protocol,
-        "sasl_mechanism": security.mechanism,
-        "sasl_plain_username": security.username,
-        "sasl_plain_password": _plain(security.password),
-        "ssl_context": ssl_context(security),
     }
     return {name: value for name, value in known.items() if value is not None}
 

@@ -69,8 +69,3 @@ class OffsetTracker:
     def span(self) -> int:
         """How many records lie between the last position and the last one consumed: what has to be remembered."""
         return len(self._log)
-
-    @property
-    def oldest_unfinished(self) -> int | None:
-        """The offset that holds the commit back, if one does."""
-        return min(self._open, default=None)

@@ -16,7 +16,6 @@ class Treatment:
 
     retried: bool = False
     burns_attempt: bool = True  # False: a deferral, with a ceiling of its own
-    other_instance: bool = False  # whether the next attempt should go elsewhere
     breaker: bool = False  # whether it counts against the instance
     dead_letter: bool = True
     retryable: bool = False  # whether the caller may well send it again
@@ -24,18 +23,14 @@ class Treatment:
 
 TREATMENTS: Mapping[ErrorClass, Treatment] = MappingProxyType(
     {
-        ErrorClass.RATE_LIMITED: Treatment(
-            retried=True, burns_attempt=False, other_instance=True, retryable=True
-        ),
-        ErrorClass.OVERLOADED: Treatment(
-            retried=True, burns_attempt=False, other_instance=True, breaker=True, retryable=True
-        ),
-        ErrorClass.TIMEOUT: Treatment(retried=True, other_instance=True, breaker=True, retryable=True),
-        ErrorClass.CONNECT: Treatment(retried=True, other_instance=True, breaker=True, retryable=True),
-        ErrorClass.UPSTREAM_5XX: Treatment(retried=True, other_instance=True, breaker=True, retryable=True),
+        ErrorClass.RATE_LIMITED: Treatment(retried=True, burns_attempt=False, retryable=True),
+        ErrorClass.OVERLOADED: Treatment(retried=True, burns_attempt=False, breaker=True, retryable=True),
+        ErrorClass.TIMEOUT: Treatment(retried=True, breaker=True, retryable=True),
+        ErrorClass.CONNECT: Treatment(retried=True, breaker=True, retryable=True),
+        ErrorClass.UPSTREAM_5XX: Treatment(retried=True, breaker=True, retryable=True),
         ErrorClass.UPSTREAM_4XX: Treatment(),
         # Wrong credentials are the instance's fault, never the message's: the breaker keeps the others out of it.
-        ErrorClass.AUTH: Treatment(retried=True, other_instance=True, breaker=True),
+        ErrorClass.AUTH: Treatment(retried=True, breaker=True),
         ErrorClass.CONTENT_FILTER: Treatment(),
         ErrorClass.CONTEXT_LENGTH: Treatment(),
         ErrorClass.SCHEMA: Treatment(),
