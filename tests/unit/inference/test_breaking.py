@@ -67,7 +67,7 @@ async def test_no_call_is_made_while_every_breaker_is_open() -> None:
         await eventually(lambda: world.backend.in_flight == 0)
         calls = len(world.backend.calls)
         world.send("late")
-        await asyncio.sleep(0.05)
+        await world.turns()
         assert len(world.backend.calls) == calls <= LONG.min_calls + world.concurrency
         world.backend.default = ANSWER
     assert world.answered == []

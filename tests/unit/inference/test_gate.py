@@ -35,7 +35,7 @@ async def test_a_bad_deployment_does_not_dead_letter_everything() -> None:
         await eventually(lambda: len(world.dead_letters) == len(world.backend.calls))
         stopped = len(world.dead_letters)
         world.send("late")
-        await asyncio.sleep(0.05)
+        await world.turns()
         assert len(world.dead_letters) == stopped < 50
     assert len(world.answered) == stopped == world.committed_offset()
 

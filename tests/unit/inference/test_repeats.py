@@ -10,6 +10,20 @@ from workers.inference.once import OncePolicy
 from workers.stores.memory import MemoryOutcomeStore
 
 
+class StoreThatTakesItsTime(MemoryOutcomeStore):
+    """Records nothing until it may `go_on`."""
+
+    def __init__(self, *, window: float, lease: float) -> None:
+        super().__init__(window=window, lease=lease)
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def record(self, key: str, token: int, outcome: bytes) -> bool:
+        """See `OutcomeStore`."""
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().record(key, token, outcome)
+
+
 async def test_a_message_that_comes_twice_is_called_once_and_answered_twice() -> None:
     world = World()
     world.send("a")
@@ -33,6 +47,18 @@ async def test_two_copies_in_flight_make_one_call_and_two_responses() -> None:
         world.backend.release()
         await eventually(lambda: len(world.responses) == 2)
     assert _asked(world) == ["a"]
+
+
+async def test_an_answer_is_on_record_before_it_is_published() -> None:
+    store = StoreThatTakesItsTime(window=60, lease=10)
+    world = World(outcomes=store)
+    world.send("a")
+    async with world.running():
+        await store.asked.wait()
+        await world.turns()
+        assert world.responses == []
+        store.go_on.set()
+        await eventually(lambda: world.answered == ["a"])
 
 
 async def test_a_copy_that_waits_holds_no_place_among_the_calls() -> None:

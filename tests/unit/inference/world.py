@@ -10,6 +10,7 @@ import orjson
 
 from schemas.codec import decode_response
 from schemas.response import Response
+from tests.support import eventually
 from workers.backends.memory import MemoryBackend
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
@@ -147,6 +148,16 @@ class World:
                 await worker.abort()
             else:
                 await worker.drain(Deadline.after(5))
+
+    async def turns(self) -> None:
+        """Let the last worker's clockwork go round twice: time enough for a commit that must not come."""
+        for _ in range(2):
+            await self._turn()
+
+    async def _turn(self) -> None:
+        worker = self.workers[-1]
+        before = worker.progress().seen_at
+        await eventually(lambda: worker.progress().seen_at > before)
 
     @property
     def responses(self) -> list[Response]:
