@@ -3,7 +3,7 @@
 Readers raise `DecodeError` and nothing else, whatever the bytes and headers; writers take valid fields and never fail.
 """
 
-from schemas.codec.reader import DecodedRequest, decode_event, decode_request, decode_response
+from schemas.codec.reader import DecodedRequest, decode_event, decode_request, decode_response, decode_value
 from schemas.codec.writer import Encoded, encode_event, encode_request, encode_response
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "decode_event",
     "decode_request",
     "decode_response",
+    "decode_value",
     "encode_event",
     "encode_request",
     "encode_response",

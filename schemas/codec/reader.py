@@ -81,6 +81,26 @@ def decode_event(value: bytes | None, headers: Headers = (), schemas: SchemaSour
     return models.validate(LogEvent, found.fields, found.wire)
 
 
+def decode_value(
+    value: bytes | None, headers: Headers = (), schemas: SchemaSource = BUNDLED
+) -> tuple[WireFormat, Any]:
+    """What a value holds, in JSON types, be it an envelope or not. Raises `DecodeError`.
+
+    A CloudEvent comes as the envelope it stands for.
+    """
+    try:
+        found = _find(value, headers, schemas, "request")
+        if found.attributes is None:
+            return found.wire, found.fields
+        return found.wire, cloudevents.envelope(found.attributes, found.fields, found.wire, None)
+    except DecodeError:
+        if value is None or len(value) > MAX_VALUE_BYTES or value[:1] in _FRAMES:
+            raise
+        return WireFormat.JSON, jsontext.loads(
+            value
+        )  # an array, say, or what is not what its headers call it
+
+
 def _find(value: bytes | None, headers: Headers, schemas: SchemaSource, name: str) -> _Found:
     if value is None:
         raise DecodeError("a tombstone: the value is null where an envelope is needed")

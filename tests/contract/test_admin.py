@@ -51,6 +51,28 @@ async def test_end_offsets_are_those_of_every_partition(world: World) -> None:
     }
 
 
+async def test_records_are_found_by_their_time(world: World) -> None:
+    topic, admin = world.topic(partitions=2), world.admin()
+    for time in (1000, 3000, 2000):
+        await world.publisher().deliver([Outgoing(topic, None, b"x", partition=1, timestamp_ms=time)])
+    empty, filled = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    assert await admin.offsets_at([topic], 0) == {empty: None, filled: (0, 1000)}
+    assert await admin.offsets_at([topic], 1500) == {empty: None, filled: (1, 3000)}
+    assert await admin.offsets_at([topic], 4000) == {empty: None, filled: None}
+    assert await admin.offsets_at([topic], None) == {empty: None, filled: (1, 3000)}
+    with pytest.raises(UsageError):
+        await admin.offsets_at([unique("missing")], 0)
+
+
+async def test_a_topic_keeps_its_id(world: World) -> None:
+    topic, other, admin = world.topic(partitions=1), world.topic(partitions=1), world.admin()
+    ids = await admin.topic_ids([topic, other, unique("missing")])
+    assert ids.keys() == {topic, other}
+    assert ids[topic] != ids[other]
+    assert await admin.topic_ids([topic]) == {topic: ids[topic]}
+    assert await admin.topic_ids([unique("missing")]) == {}
+
+
 async def test_records_below_an_offset_are_deleted(world: World) -> None:
     topic, admin = world.topic(partitions=2), world.admin()
     await world.publisher().deliver([Outgoing(topic, None, b"x", partition=1)] * 3)

@@ -114,6 +114,17 @@ class Admin(Protocol):
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
         """The first and the next offset of every partition."""
 
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """The ids of the topics that exist: a topic that is created again under its old name has another."""
+
+    async def offsets_at(
+        self, topics: Sequence[str], timestamp_ms: int | None
+    ) -> Mapping[TopicPartition, tuple[int, int] | None]:
+        """Of every partition the first record at or after a time: its offset and its own time, both as Kafka keeps them.
+
+        Without a time, the record with the latest. None where there is no such record.
+        """
+
     async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Delete the records below these offsets, for good. Raises `UsageError` for an offset past the end."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -107,6 +107,37 @@ class KafkaAdmin:
         first = await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {place: (first[place], end[place]) for place in places}
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """See `Admin`."""
+        known = await self._known()
+        wanted = TopicCollection([topic for topic in topics if topic in known])
+        if not wanted.topic_names:
+            return {}
+        answers = await self._await_all(self._client.describe_topics(wanted, request_timeout=self._timeout))
+        return {name: str(description.topic_id) for name, description in answers.items()}
+
+    async def offsets_at(
+        self, topics: Sequence[str], timestamp_ms: int | None
+    ) -> Mapping[TopicPartition, tuple[int, int] | None]:
+        """See `Admin`. Raises `UsageError` for a topic that does not exist."""
+        spec = (
+            OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+            if timestamp_ms is None
+            else OffsetSpec.for_timestamp(timestamp_ms)
+        )
+        places = list(await self.end_offsets(topics))
+        answers = await self._await_all(
+            self._client.list_offsets(
+                {ClientPartition(*place): spec for place in places}, request_timeout=self._timeout
+            )
+        )
+        return {
+            TopicPartition(place.topic, place.partition): (info.offset, info.timestamp)
+            if info.offset >= 0
+            else None
+            for place, info in answers.items()
+        }
 
     async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See `Admin`."""

@@ -233,6 +233,24 @@ class MemoryAdmin:
             for place in broker.partitions_of(topics)
         }
 
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """See `Admin`. No topic is ever deleted here, so its name will do."""
+        self._answer()
+        return {topic: topic for topic in topics if topic in self._broker.states}
+
+    async def offsets_at(
+        self, topics: Sequence[str], timestamp_ms: int | None
+    ) -> Mapping[TopicPartition, tuple[int, int] | None]:
+        """See `Admin`."""
+        found: dict[TopicPartition, tuple[int, int] | None] = {}
+        for place, (first, _) in (await self.end_offsets(topics)).items():
+            times = [(record.offset, record.timestamp_ms) for record in self._broker.logs[place][first:]]
+            if timestamp_ms is None:
+                found[place] = max(times, key=lambda item: (item[1], -item[0]), default=None)
+            else:
+                found[place] = next((item for item in times if item[1] >= timestamp_ms), None)
+        return found
+
     async def delete_before(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See `Admin`. The log keeps them, for tests to see; readers and `end_offsets` begin after them."""
         for place, offset in offsets.items():
