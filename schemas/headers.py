@@ -42,6 +42,7 @@ FINGERPRINT = "relay.fingerprint"
 REPLAY_ID = "relay.replay.id"
 REPLAY_COUNT = "relay.replay.count"
 REPLAY_BY = "relay.replay.by"
+REPLAY_LINK = "relay.replay.link"  # the `traceparent` that the message had before its replay
 REPLY_PARTITION = "relay.reply-partition"
 FALLBACK = "relay.fallback"  # targets to go on to, in order, separated by commas
 RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`

@@ -1,0 +1,147 @@
+"""What became of the messages that a job sent: read from the responses and from the dead letters that they became."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dlq_tools.ledger import Ledger
+from dlq_tools.ledger_records import Entry, Letter, State
+from dlq_tools.ledger_state import Row
+from dlq_tools.replay_headers import of_job
+from schemas.codec import decode_response
+from schemas.dead_letter import fingerprint, read_dead_letter
+from schemas.errors import DecodeError
+from workers.core.ports import Reader
+from workers.core.records import Received
+from workers.core.redact import redact
+
+_REASON_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StopPolicy:
+    """When a job stops by itself: at this ratio of failures among the last `window` outcomes, once there are `least`."""
+
+    ratio: float = 0.5
+    window: int = 200
+    least: int = 20
+
+
+class Failures:
+    """The last outcomes of a job."""
+
+    def __init__(self, policy: StopPolicy) -> None:
+        self._policy = policy
+        self._last: deque[bool] = deque(maxlen=policy.window)
+
+    def add(self, *, failed: bool) -> None:
+        """Count an outcome."""
+        self._last.append(failed)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether to stop."""
+        seen = len(self._last)
+        return seen >= self._policy.least and sum(self._last) / seen >= self._policy.ratio
+
+
+class Outcome(NamedTuple):
+    """What a record tells of a letter; `next` is the dead letter that it became."""
+
+    letter: Letter
+    state: State
+    why: str | None
+    next: str | None
+
+
+class Follower:
+    """Follows the letters that it was told to expect; each is counted once, however often it is answered."""
+
+    def __init__(self, job: str, ledger: Ledger, reader: Reader, responses: str, failures: Failures) -> None:
+        self.failures = failures
+        self._job = job
+        self._ledger = ledger
+        self._reader = reader
+        self._responses = responses
+        self._pending: dict[Letter, Row] = {}
+        self._unlinked: dict[Letter, Row] = {}  # failed, and the dead letter has not been seen
+
+    @property
+    def pending(self) -> int:
+        """How many have no outcome."""
+        return len(self._pending)
+
+    def expect(self, letter: Letter, row: Row) -> None:
+        """A letter was sent."""
+        self._pending[letter] = row
+
+    async def look(self, wait: float) -> int:
+        """Read what comes within `wait` seconds and put it on record. Returns how many outcomes were new."""
+        records = await self._reader.read(wait)
+        before = len(self._pending)
+        writes = [write for record in records if (write := self._settle(record)) is not None]
+        await self._ledger.write(writes)
+        return before - len(self._pending)
+
+    async def catch_up(self) -> None:
+        """Read everything that was there when the reader was opened."""
+        while not self._reader.at_end:
+            await self.look(0.05)
+
+    def _settle(self, record: Received) -> tuple[str, Entry] | None:
+        outcome = self._outcome(record)
+        if outcome is None:
+            return None
+        row = self._pending.pop(outcome.letter, None)
+        if row is not None:
+            self.failures.add(failed=outcome.state is State.FAILED_AGAIN)
+            if outcome.state is State.FAILED_AGAIN and outcome.next is None:
+                self._unlinked[outcome.letter] = row
+        elif outcome.next is not None:
+            row = self._unlinked.pop(outcome.letter, None)
+        if row is None:
+            return None
+        return str(outcome.letter), Entry(
+            state=outcome.state,
+            at=self._ledger.now_ms,
+            who=row.who,
+            job=row.job,
+            why=outcome.why,
+            replays=row.replays,
+            to=row.to,
+            next=outcome.next,
+            twice=row.twice,
+        )
+
+    def _outcome(self, record: Received) -> Outcome | None:
+        position = of_job(record.headers, self._job)
+        letter = None if position is None else Letter.parse(position)
+        if letter is None:
+            return None
+        if record.topic != self._responses:
+            dead = read_dead_letter(*record)
+            why = _why(dead.error_class, dead.message)
+            return Outcome(letter, State.FAILED_AGAIN, why, record.position)
+        try:
+            error = decode_response(record.value, record.headers).payload.error
+        except DecodeError:
+            return None  # somebody else's record on our topic
+        if error is None:
+            return Outcome(letter, State.ANSWERED, None, None)
+        return Outcome(letter, State.FAILED_AGAIN, _why(error.code, error.reason), None)
+
+
+def _why(error_class: str | None, reason: str | None) -> str:
+    return redact(f"{error_class or 'unknown'}: {reason or 'no reason given'}")[:_REASON_CHARS]
+
+
+def causes(rows: Iterable[Row]) -> Counter[str]:
+    """The failures of these letters by cause: one of each kind in words, and how many are like it."""
+    examples: dict[str, str] = {}
+    found: Counter[str] = Counter()
+    for row in rows:
+        if row.state is State.FAILED_AGAIN:
+            why = row.why or "unknown"
+            found[examples.setdefault(fingerprint(None, None, None, why), why)] += 1
+    return found
