@@ -1,35 +1,27 @@
 """`relayfleet worker`: calls the backends of some targets, or of all, until it is told to stop."""
 
 import asyncio
-import gc
-import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
-import uvloop
 
 from workers import assembly
 from workers.commands.processes import Processes
+from workers.commands.serving import serve
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError
 from workers.core.exit_codes import ExitCode
-from workers.core.health import Fact, Health, HealthServer
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
 from workers.core.settings import Settings
 from workers.inference.service import WorkerService
 from workers.local.children import Watchdog
 from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail, load
-
-log = structlog.get_logger()
-
-# Messages make young objects by the thousand and hardly a cycle; by default Python would look for some all the time.
-_GC_THRESHOLDS = (50_000, 20, 50)
 
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", help="Work for this target alone; may be given again.")
@@ -99,14 +91,9 @@ def worker(
 
 def _work(options: Options) -> ExitCode:
     """Be the worker."""
-    settings, health, metrics = Settings.read(), Health(), Metrics()
-    opened: list[WorkerService] = []
-    health.ready_when(lambda: opened[0].ready() if opened else Fact("group", ok=False, why="starting"))
 
-    async def main() -> ExitCode:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
+    @asynccontextmanager
+    async def open_worker(settings: Settings, metrics: Metrics) -> AsyncIterator[WorkerService]:
         topology = load(options.topology, settings)
         async with assembly.open_worker(
             topology,
@@ -116,16 +103,10 @@ def _work(options: Options) -> ExitCode:
             targets=options.targets,
             member=options.member,
         ) as service:
-            opened.append(service)
-            health.alive_when(service.alive)
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.resume)
-            calm_collector()
-            return await service.run(stop)
+            yield service
 
-    with HealthServer(health, metrics, host=settings.listen, port=options.health_port) as server:
-        log.info("serving health and metrics", address=server.address)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(main())
+    return serve(open_worker, options.health_port)
 
 
 async def _supervise(options: Options, count: int) -> int:
@@ -139,17 +120,3 @@ async def _supervise(options: Options, count: int) -> int:
         return await processes.run()
     finally:
         watchdog.close()
-
-
-def calm_collector() -> None:
-    """Leave what the start made out of every later collection, and collect seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-
-
-def _on_signal(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        log.warning("second signal: what is in flight is left and comes again")
-        os._exit(ExitCode.ABORTED)
-    stop.set()

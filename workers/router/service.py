@@ -1,7 +1,6 @@
 """The router as a process: start, watch, drain, and the exit code that says why it ended."""
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -32,6 +31,7 @@ from workers.router.standings import look
 log = structlog.get_logger()
 
 _ANSWER_SECONDS = 10.0
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,6 @@ def stop_hard(error: BaseException) -> NoReturn:
 def leave_hard(code: ExitCode) -> NoReturn:
     """End the process with this code: Faust's consumer thread, which was not stopped, would keep it alive."""
     os._exit(code)
-
-
-def _tune_interpreter() -> None:
-    """Two settings that were measured.
-
-    Thousands of records are alive in a batch: looking through them at every 700th allocation took a fifth of the time.
-    Faust's consumer and the router are two threads: waiting 5 ms for each other's turn showed in the hop's p99.
-    """
-    sys.setswitchinterval(0.0005)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 class RouterService:
@@ -123,7 +111,8 @@ class RouterService:
 
         Raises `UnreachableError` where Kafka can't be joined, `UsageError` where its security can't be used.
         """
-        _tune_interpreter()
+        # Faust's consumer and the router are two threads: waiting 5 ms for each other's turn showed in the hop's p99.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         quieten(self._deps.clock)
         app = self._app = build_app(
             self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
