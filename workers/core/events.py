@@ -17,12 +17,17 @@ class EventLog:
         self._process = process
         self._clock = clock
 
-    def emit(self, step: Step, message_id: str | None, **fields: object) -> None:
-        """Post one event. Never blocks, never raises: an event that finds no room is counted and gone."""
+    def emit(
+        self, step: Step, message_id: str | None, *, timestamp: float | None = None, **fields: object
+    ) -> None:
+        """Post one event, of now unless `timestamp` (epoch seconds) says when.
+
+        Never blocks, never raises: an event that finds no room is counted and gone.
+        """
         event = {
             "event": step.value,
             "message_id": message_id,
-            "timestamp": self._clock.wall(),
+            "timestamp": self._clock.wall() if timestamp is None else timestamp,
             "process": self._process,
             **{name: value for name, value in fields.items() if value is not None},
         }

@@ -42,6 +42,12 @@ class Definition:
     help: str
     labels: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> str:
+        """Prometheus's own rules for names tell it."""
+        suffixes = {"total": "counter", "seconds": "histogram"}
+        return suffixes.get(self.name.rpartition("_")[2], "gauge")
+
 
 RECEIVED = Definition("relayfleet_received_total", "Records consumed.", ("process", "topic"))
 ROUTED = Definition("relayfleet_routed_total", "Messages published to a target's topic.", ("target", "rule"))
@@ -50,7 +56,11 @@ ATTEMPTS = Definition(
     "Calls of a backend, by class of failure or `ok`.",
     ("target", "instance", "class"),
 )
-ANSWERED = Definition("relayfleet_answered_total", "Responses published.", ("target", "status"))
+ANSWERED = Definition(
+    "relayfleet_answered_total",
+    "Responses published, also the errors of messages that no target took.",
+    ("target", "status"),
+)
 DEAD_LETTERED = Definition(
     "relayfleet_dead_lettered_total", "Dead letters published.", ("process", "class", "stage")
 )
@@ -80,10 +90,16 @@ VALVE_STATE = Definition(
 REROUTED = Definition(
     "relayfleet_rerouted_total", "Messages handed on to a fallback target.", ("target", "fallback")
 )
-LAG = Definition("relayfleet_lag", "Records not yet taken from Kafka.", ("group", "topic", "partition"))
+LAG = Definition(
+    "relayfleet_lag",
+    "Records still to be taken from Kafka; of the router: still to be finished.",
+    ("group", "topic", "partition"),
+)
 PAUSED = Definition("relayfleet_paused_partitions", "Partitions paused by back-pressure.", ("topic",))
 STAGE_SECONDS = Definition(
-    "relayfleet_stage_seconds", "Time in a stage: queued, routed, model, publish, total.", ("target", "stage")
+    "relayfleet_stage_seconds",
+    "Time in a stage, of a worker: queued, model, total; of the router, which has no target: publish.",
+    ("target", "stage"),
 )
 DELIVERY_FAILURES = Definition(
     "relayfleet_delivery_failures_total", "Records that Kafka refused for good.", ("topic",)
@@ -95,7 +111,11 @@ CALLS_SAVED = Definition(
 STORE_FAILURES = Definition(
     "relayfleet_store_failures_total", "Times that the store of outcomes did not answer.", ("target",)
 )
-COMMITS = Definition("relayfleet_commits_total", "Offset commits.", ("group", "result"))
+COMMITS = Definition(
+    "relayfleet_commits_total",
+    "Positions committed, by result: ok, dropped (no longer ours), failed.",
+    ("group", "result"),
+)
 
 
 class Metrics:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from functools import partial
 
 import structlog
 
@@ -33,7 +34,6 @@ class BatchRouter:
         self._events = events
         self._metrics = metrics
         self._clock = clock
-        self._queued = metrics.histogram(m.STAGE_SECONDS, "", "queued")
 
     def begin(self, records: Sequence[Received]) -> Awaitable[None]:
         """Plan a batch and hand all of it to the publisher before returning, so batches keep their order.
@@ -88,17 +88,18 @@ class BatchRouter:
         for outcome in outcomes:
             sender, decision, record = outcome.sender, outcome.decision, outcome.record
             queued = max(0.0, now_ms - record.timestamp_ms)
-            emit(Step.RECEIVED, sender.message_id, source=sender.source, queued_ms=queued)
+            # The time of the routing: told later than it happened, it must not seem to follow the worker's steps.
+            step_of = partial(
+                emit, message_id=sender.message_id, source=sender.source, timestamp=now_ms / 1000
+            )
+            step_of(Step.RECEIVED, queued_ms=queued)
             target = decision.target if decision else None
             rule = decision.rule if decision else None
             if outcome.error is None:
-                emit(Step.ROUTED, sender.message_id, source=sender.source, target=target, rule=rule)
+                step_of(Step.ROUTED, target=target, rule=rule)
                 continue
-            step = Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED
-            emit(
-                step,
-                sender.message_id,
-                source=sender.source,
+            step_of(
+                Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED,
                 target=target,
                 rule=rule,
                 error_class=outcome.error,
@@ -113,6 +114,13 @@ class BatchRouter:
         for decision, count in routed.items():
             if decision is not None:
                 self._metrics.counter(m.ROUTED, decision.target, decision.rule).inc(count)
+        told = Counter(
+            outcome.decision.target if outcome.decision else ""
+            for outcome in outcomes
+            if outcome.error is not None and outcome.sender.message_id is not None
+        )
+        for target, count in told.items():
+            self._metrics.counter(m.ANSWERED, target, "error").inc(count)
         failed = Counter((outcome.error, outcome.stage) for outcome in outcomes if outcome.dead_lettered)
         for (error, stage), count in failed.items():
             labels = (error or ErrorClass.INTERNAL, stage or Stage.ROUTE)

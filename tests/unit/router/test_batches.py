@@ -10,7 +10,7 @@ from tests.unit.router.support import envelope, received, topology
 from workers.core.clock import ManualClock
 from workers.core.errors import FatalError
 from workers.core.events import EventLog
-from workers.core.metrics import DEAD_LETTERED, RECEIVED, ROUTED, Metrics
+from workers.core.metrics import ANSWERED, DEAD_LETTERED, RECEIVED, ROUTED, Metrics
 from workers.core.records import Received
 from workers.kafka.memory import MemoryBroker, MemoryPublisher
 from workers.router.batches import BatchRouter
@@ -38,6 +38,7 @@ async def test_a_poison_record_is_isolated_and_the_others_are_routed_in_order() 
     assert [record.value for record in broker.records("dlq.model_requests")] == [b"poison", None]
     assert len(broker.records("model_responses")) == 2
     assert metrics.counter(RECEIVED, "router", "model_requests")._value.get() == 5
+    assert metrics.counter(ANSWERED, "", "error")._value.get() == 2
     assert metrics.counter(ROUTED, "llm", "errors")._value.get() == 3
     assert metrics.counter(DEAD_LETTERED, "router", "schema", "decode")._value.get() == 2
 
