@@ -9,6 +9,8 @@ import sys
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
+import structlog
+
 from workers.core.clock import SystemClock
 from workers.core.errors import FatalError
 from workers.core.events import EventLog
@@ -23,6 +25,8 @@ from workers.kafka.producer import KafkaPublisher
 from workers.router.app import GroupSettings
 from workers.router.service import RouterDeps, RouterLimits, RouterService
 
+log = structlog.get_logger()
+
 
 class Failing(KafkaPublisher):
     """Delivers, until it is asked for the message that can't be."""
@@ -34,6 +38,7 @@ class Failing(KafkaPublisher):
             failed.set_exception(FatalError("refused for good"))
             return failed
         if any(b"hang" in (record.value or b"") for record in records):
+            log.info("hanging")
             return asyncio.get_running_loop().create_future()
         return super().deliver(records)
 

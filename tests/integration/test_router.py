@@ -132,5 +132,6 @@ async def test_a_drain_ends_at_its_deadline_and_commits_nothing_unfinished(rig: 
     produce(rig.bootstrap, rig.requests, [envelope("before")])
     await eventually(lambda: rig.lag() == 0, 30)
     produce(rig.bootstrap, rig.requests, [envelope("hang")])
+    await eventually(lambda: '"hanging"' in rig.log.read_text(), 30)
     assert await rig.end(hanging) == ExitCode.ABORTED
     assert rig.lag() == 1

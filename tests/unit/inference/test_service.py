@@ -12,11 +12,6 @@ from workers.core.exit_codes import ExitCode
 from workers.inference.service import ServiceLimits, WorkerService
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 async def test_a_stop_drains_commits_and_ends_well(world: World) -> None:
     worker, _ = world.build()
     service, stop = WorkerService([worker], SystemClock()), asyncio.Event()

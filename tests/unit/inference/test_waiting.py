@@ -5,8 +5,6 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 
-import pytest
-
 from schemas import headers as h
 from schemas.errors import ErrorClass
 from tests.support import eventually
@@ -41,11 +39,6 @@ class Moody(MemoryBackend):
             raise LATER
         self.order.append(call.request.message_id)
         return Answer("done")
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
 
 
 async def test_each_key_keeps_its_order_through_random_delays_and_retries(world: World) -> None:
