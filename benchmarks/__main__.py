@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 
-from benchmarks.router import broker
+from benchmarks.parts import broker
 
 
 def sections(kafka: str) -> dict[str, tuple[str, ...]]:

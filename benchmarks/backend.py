@@ -19,7 +19,7 @@ import orjson
 import uvloop
 from pyreqwest.client import ClientBuilder
 
-from benchmarks.worker import stub_model
+from benchmarks.parts import stub_model
 from schemas.envelope import Payload, Request
 from workers.backends.openai import OpenAIBackend
 from workers.core.clock import SystemClock

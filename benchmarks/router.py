@@ -28,8 +28,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.parts import broker
 from workers.core.clock import SystemClock
-from workers.local.broker import EmbeddedBroker
 
 PARTITIONS = 4
 WITHIN = 60.0  # seconds until everything must have come
@@ -222,18 +222,6 @@ def _send(deployment: Deployment, count: int, rate: int, start: float) -> None:
         producer.produce(deployment.name, _envelope(number), f"k{number % 5000}".encode())
         producer.poll(0)
     producer.flush()
-
-
-@contextmanager
-def broker() -> Iterator[str]:
-    """A broker tuned for measuring, with data that nobody keeps."""
-    with tempfile.TemporaryDirectory() as home:
-        embedded = EmbeddedBroker(Path(home), performance=True)
-        embedded.start()
-        try:
-            yield embedded.bootstrap
-        finally:
-            embedded.stop()
 
 
 def main() -> None:

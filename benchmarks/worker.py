@@ -9,7 +9,6 @@ count. The bare loop consumes, calls with pyreqwest, and produces; it commits wh
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,9 +27,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.parts import broker, stub_model
 from workers.core.clock import SystemClock
-from workers.local.broker import EmbeddedBroker
-from workers.local.free_ports import Ports
 
 TARGET = "llm"
 PARTITIONS = 4
@@ -195,43 +193,6 @@ def _responses(deployment: Deployment) -> Iterator[Sequence[Message]]:
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-@contextmanager
-def stub_model() -> Iterator[str]:
-    """The stub without delay, in a process of its own; yields its address."""
-    port = Ports().take(28_091)
-    command = [sys.executable, "-m", "workers.local.stub_model", "--port", str(port)]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _until_listening(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
-def _until_listening(port: int) -> None:
-    until = time.monotonic() + 20
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if time.monotonic() > until:
-            raise SystemExit("the stub model does not start")
-        time.sleep(0.05)
-
-
-@contextmanager
-def broker() -> Iterator[str]:
-    """A broker tuned for measuring, with data that nobody keeps."""
-    with tempfile.TemporaryDirectory() as home:
-        embedded = EmbeddedBroker(Path(home), performance=True)
-        embedded.start()
-        try:
-            yield embedded.bootstrap
-        finally:
-            embedded.stop()
 
 
 def main() -> None:

@@ -1,0 +1,50 @@
+"""What the benchmarks start for themselves: a broker and a stub model."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workers.local.broker import EmbeddedBroker
+from workers.local.free_ports import Ports
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """A broker tuned for measuring, with data that nobody keeps."""
+    with tempfile.TemporaryDirectory() as home:
+        embedded = EmbeddedBroker(Path(home), performance=True)
+        embedded.start()
+        try:
+            yield embedded.bootstrap
+        finally:
+            embedded.stop()
+
+
+@contextmanager
+def stub_model() -> Iterator[str]:
+    """The stub without delay, in a process of its own; yields its address."""
+    port = Ports().take(28_091)
+    command = [sys.executable, "-m", "workers.local.stub_model", "--port", str(port)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _until_listening(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _until_listening(port: int) -> None:
+    until = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > until:
+            raise SystemExit("the stub model does not start")
+        time.sleep(0.05)
