@@ -140,7 +140,9 @@ CASES = (
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name, marks=() if case.short else pytest.mark.long) for case in CASES]
+)
 async def test_nothing_is_lost_and_order_is_kept(
     case: Case,
     restartable_kafka: PrivateBroker,
@@ -149,8 +151,6 @@ async def test_nothing_is_lost_and_order_is_kept(
     report: Callable[[dict[str, Any]], None],
 ) -> None:
     long = request.config.getoption("--chaos-long")
-    if not long and not case.short:
-        pytest.skip("`make chaos` runs the whole matrix")
     messages, rate = (20_000, 1000.0) if long else (2_000, 400.0)
     async with chaos_rig(restartable_kafka, tmp_path) as rig:
         history, recovery = await under(case.fault, rig, messages, rate)
