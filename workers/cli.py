@@ -2,6 +2,7 @@
 
 import typer
 
+from dlq_tools import cli as dlq
 from workers.commands import broker, doctor, route, router, send, tail, topology, up, worker
 
 app = typer.Typer(
@@ -17,5 +18,6 @@ app.add_typer(broker.app, name="broker", rich_help_panel="Run")
 app.command(rich_help_panel="Use")(send.send)
 app.command(rich_help_panel="Use")(tail.tail)
 app.add_typer(route.app, name="route", rich_help_panel="Look")
+app.add_typer(dlq.app, name="dlq", rich_help_panel="Look")
 app.add_typer(topology.app, name="topology", rich_help_panel="Look")
 app.command(rich_help_panel="Look")(doctor.doctor)

@@ -23,7 +23,8 @@ def test_the_page_of_metrics_is_current() -> None:
 
 
 def test_every_metric_that_is_defined_is_set_somewhere_and_by_its_kind() -> None:
-    used = {(name, kind) for path in (ROOT / "workers").rglob("*.py") for name, kind in _uses(path)}
+    files = [path for package in ("workers", "dlq_tools") for path in (ROOT / package).rglob("*.py")]
+    used = {(name, kind) for path in files for name, kind in _uses(path)}
     assert used == {(name, definition.kind) for name, definition in DEFINED.items()}
 
 

@@ -44,7 +44,9 @@ class Definition:
 
     @property
     def kind(self) -> str:
-        """Prometheus's own rules for names tell it."""
+        """Prometheus's own rules for names tell it; an age is what it is at the moment."""
+        if self.name.endswith("_age_seconds"):
+            return "gauge"
         suffixes = {"total": "counter", "seconds": "histogram"}
         return suffixes.get(self.name.rpartition("_")[2], "gauge")
 
@@ -115,6 +117,19 @@ COMMITS = Definition(
     "relayfleet_commits_total",
     "Positions committed, by result: ok, dropped (no longer ours), failed.",
     ("group", "result"),
+)
+
+DLQ_DEPTH = Definition("relayfleet_dead_letters", "Records on a watched dead-letter topic.", ("topic",))
+DLQ_OLDEST = Definition(
+    "relayfleet_dead_letters_oldest_age_seconds", "Age of the oldest record on a watched topic.", ("topic",)
+)
+DLQ_LAST_HOUR = Definition(
+    "relayfleet_dead_letters_last_hour", "Records that came to a watched topic in the last hour.", ("topic",)
+)
+DLQ_NEW_FINGERPRINTS = Definition(
+    "relayfleet_dead_letters_new_fingerprints_total",
+    "Kinds of errors that a watched topic had never shown before.",
+    ("topic",),
 )
 
 

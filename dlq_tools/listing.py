@@ -1,0 +1,70 @@
+"""`dlq list`: the dead-letter topics of a cluster, looked at without reading them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlq_tools.columns import iso
+from dlq_tools.times import age
+from workers.core.errors import UsageError
+from workers.core.ports import Admin
+
+HOUR_MS = 3_600_000
+_BEFORE = ("dlq.", "dlq-")
+_AFTER = (".dlq", "-dlq", ".DLT", "-dlt", ".dlt")  # Spring's and Connect's habits
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLook:
+    """A topic of dead letters. `depth` counts offsets; times are those of its records, in epoch milliseconds."""
+
+    topic: str
+    partitions: int
+    depth: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    last_hour: int
+
+    def public(self, now_ms: int) -> dict[str, Any]:
+        """For output. `rate` is records in the last hour."""
+        return {
+            "topic": self.topic,
+            "partitions": self.partitions,
+            "depth": self.depth,
+            "oldest": iso(self.oldest_ms),
+            "newest": iso(self.newest_ms),
+            "oldest_age": None if self.oldest_ms is None else age(now_ms - self.oldest_ms),
+            "rate_per_hour": self.last_hour,
+        }
+
+
+async def look(admin: Admin, named: Sequence[str], own: str, now_ms: int) -> list[TopicLook]:
+    """These topics; without any, all that are named like dead-letter topics, and the deployment's own.
+
+    Raises `UsageError` for a named one that isn't there.
+    """
+    existing = await admin.topics(named or None)
+    if missing := [name for name in named if name not in existing]:
+        raise UsageError(f"there is no topic {', '.join(map(repr, missing))} on this cluster")
+    chosen = [name for name in sorted(existing) if named or name == own or is_dead_letters(name)]
+    return [await _look(admin, name, now_ms) for name in chosen]
+
+
+def is_dead_letters(topic: str) -> bool:
+    """Whether a topic is named as those of dead letters are."""
+    return topic.startswith(_BEFORE) or topic.endswith(_AFTER)
+
+
+async def _look(admin: Admin, topic: str, now_ms: int) -> TopicLook:
+    bounds = await admin.end_offsets([topic])
+    oldest = [found for found in (await admin.offsets_at([topic], 0)).values() if found]
+    newest = [found for found in (await admin.offsets_at([topic], None)).values() if found]
+    recent = await admin.offsets_at([topic], now_ms - HOUR_MS)
+    return TopicLook(
+        topic=topic,
+        partitions=len(bounds),
+        depth=sum(end - first for first, end in bounds.values()),
+        oldest_ms=min((time for _, time in oldest), default=None),
+        newest_ms=max((time for _, time in newest), default=None),
+        last_hour=sum(bounds[place][1] - found[0] for place, found in recent.items() if found),
+    )

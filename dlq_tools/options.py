@@ -1,0 +1,26 @@
+"""Options that the `dlq` commands share."""
+
+from typing import Annotated
+
+import typer
+
+TopicOption = Annotated[
+    str | None,
+    typer.Option("--topic", help="The topic to look at.", show_default="the topology's dead letters"),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="SQL",
+        help="Only letters for which this holds: class = 'timeout' and payload.text like '%x%'.",
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Failed at or after: 30m, 2h, 7d (ago), or ISO 8601."),
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Failed before.")]
+RevealOption = Annotated[
+    bool, typer.Option("--show-payload", help="Show keys and values; goes on record in the ledger.")
+]
