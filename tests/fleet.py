@@ -1,14 +1,12 @@
 """A whole fleet as real processes on a real broker, with a stub model that counts what is paid for."""
 
 import asyncio
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,67 +17,17 @@ import yaml
 from confluent_kafka import Producer
 
 from tests.history import History, Watcher
+from tests.processes import ROOT, Process, free_port, get
 from tests.support import eventually, unique
 from workers.core.clock import SystemClock
 from workers.core.settings import Settings
 from workers.local.redis import redis_command, redis_server
-
-ROOT = Path(__file__).resolve().parents[1]
 
 TARGET: dict[str, Any] = {
     "type": "openai",
     "timeout": "5s",
     "retry": {"attempts": 6, "initial": "100ms", "max": "2s", "hold_up_to": "2s"},
 }
-
-
-@dataclass
-class Process:
-    """One process of the fleet; `log` holds what it wrote."""
-
-    name: str
-    command: tuple[str, ...]
-    log: Path
-    environment: Mapping[str, str]
-    health_port: int | None = None
-    popen: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it (again)."""
-        with self.log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-                env=dict(self.environment),
-                start_new_session=True,
-            )
-
-    def signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
-        if self.popen is not None and self.popen.poll() is None:
-            os.killpg(self.popen.pid, number)
-
-    async def ended(self, patience: float = 30.0) -> int:
-        """Wait for its end and return the exit code."""
-        popen = self.popen
-        assert popen is not None
-        await eventually(lambda: popen.poll() is not None, patience)
-        return popen.returncode
-
-    async def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        await self.ended()
-
-    def is_ready(self) -> bool:
-        """Whether `/readyz` says so."""
-        return _get(f"http://127.0.0.1:{self.health_port}/readyz") is not None
-
-    def last_lines(self) -> str:
-        """What it wrote last, for failures."""
-        return self.log.read_text(errors="replace")[-3000:]
 
 
 @dataclass
@@ -111,23 +59,23 @@ class Fleet:
             "--health-port",
             str(port),
         )
-        number = len(self.of(kind))
-        process = Process(
-            f"{kind}-{number}",
-            (sys.executable, "-m", "workers", kind, *options, *arguments),
-            self.directory / f"{kind}-{number}.log",
-            self.environment,
-            port,
-        )
+        process = self.run(kind, (sys.executable, "-m", "workers", kind, *options, *arguments), port)
+        await self.ready(process)
+        return process
+
+    def run(self, kind: str, command: Sequence[str], health_port: int | None = None) -> Process:
+        """Start a process and return at once."""
+        name = f"{kind}-{len(self.of(kind))}"
+        log = self.directory / f"{name}.log"
+        process = Process(name, tuple(command), log, self.environment, health_port)
         self.processes.append(process)
         process.start()
-        await self.ready(process)
         return process
 
     async def ready(self, process: Process) -> None:
         """Wait until a process is in service."""
         try:
-            await eventually(lambda: _alive_and_ready(process), 40.0, interval=0.1)
+            await eventually(process.is_alive_and_ready, 40.0, interval=0.1)
         except (AssertionError, RuntimeError) as error:
             raise AssertionError(f"{process.name} did not get ready:\n{process.last_lines()}") from error
 
@@ -183,7 +131,7 @@ class Fleet:
 
     def calls(self) -> dict[str, Any]:
         """What the stub model counted."""
-        report = _get(f"http://127.0.0.1:{self.stub_port}/stub/calls")
+        report = get(f"http://127.0.0.1:{self.stub_port}/stub/calls")
         assert report is not None
         calls: dict[str, Any] = orjson.loads(report)
         return calls
@@ -221,54 +169,55 @@ async def running_fleet(
 
     Its processes reach the broker at `reached_by`, where that is another address; tests look at it at `bootstrap`.
     """
-    deployment = unique("chaos")
-    names = {
-        "requests": f"{deployment}.requests",
-        "responses": f"{deployment}.responses",
-        "dead_letters": f"dlq.{deployment}.requests",
-    }
+    names = _topic_names()
     stub_port, redis_port = free_port(), free_port()
-    url = f"http://127.0.0.1:{stub_port}/v1"
-    llm = {**TARGET, "instances": [{"url": url, "concurrency": 64}], **(target or {})}
+    instances = [{"url": f"http://127.0.0.1:{stub_port}/v1", "concurrency": 64}]
     topology = {
         "version": 1,
-        "topics": {
-            "defaults": {"partitions": 4},
-            "model_requests": {"name": names["requests"]},
-            "model_responses": {"name": names["responses"]},
-            "model_chunks": {"name": f"{deployment}.chunks"},
-            "dlq.model_requests": {"name": names["dead_letters"]},
-            "dead_letter_ledger": {"name": f"{deployment}.ledger"},
-            "fleet_logs": {"name": f"{deployment}.logs"},
-        },
+        "topics": _topics(names),
         "stores": {"redis": f"redis://127.0.0.1:{redis_port}/0" if with_redis else ""},
         "routes": [{"name": "default", "to": "llm"}],
-        "targets": {"llm": llm, **(targets or {})},
+        "targets": {"llm": {**TARGET, "instances": instances, **(target or {})}, **(targets or {})},
         **(more or {}),
     }
     path = directory / "topology.yaml"
     path.write_text(yaml.safe_dump(topology, allow_unicode=True))
     environment = {**Settings.read().environment, "RELAYFLEET_HOME": str(directory / "home")}
     fleet = Fleet(bootstrap, directory, path, names, stub_port, environment, reached_by or bootstrap)
-    fleet.processes.append(
-        Process(
-            "stub-0",
-            (sys.executable, "-m", "workers.local.stub_model", "--port", str(stub_port), *stub),
-            directory / "stub-0.log",
-            environment,
-        )
-    )
-    if with_redis:
-        command = redis_command(redis_server(), directory, redis_port)
-        fleet.processes.append(Process("redis-0", command, directory / "redis-0.log", environment))
     try:
-        for process in fleet.processes:
-            process.start()
+        fleet.run("stub", (sys.executable, "-m", "workers.local.stub_model", "--port", str(stub_port), *stub))
+        if with_redis:
+            fleet.run("redis", redis_command(redis_server(), directory, redis_port))
         await asyncio.to_thread(_apply, path, bootstrap, environment)
-        await eventually(lambda: _get(f"http://127.0.0.1:{stub_port}/health") is not None, 20.0)
+        await eventually(lambda: get(f"http://127.0.0.1:{stub_port}/health") is not None, 20.0)
         yield fleet
     finally:
         fleet.stop()
+
+
+def _topic_names() -> dict[str, str]:
+    """Topics that no other deployment has."""
+    deployment = unique("chaos")
+    return {
+        "requests": f"{deployment}.requests",
+        "responses": f"{deployment}.responses",
+        "dead_letters": f"dlq.{deployment}.requests",
+        "chunks": f"{deployment}.chunks",
+        "ledger": f"{deployment}.ledger",
+        "logs": f"{deployment}.logs",
+    }
+
+
+def _topics(names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "defaults": {"partitions": 4},
+        "model_requests": {"name": names["requests"]},
+        "model_responses": {"name": names["responses"]},
+        "model_chunks": {"name": names["chunks"]},
+        "dlq.model_requests": {"name": names["dead_letters"]},
+        "dead_letter_ledger": {"name": names["ledger"]},
+        "fleet_logs": {"name": names["logs"]},
+    }
 
 
 def _apply(topology: Path, bootstrap: str, environment: Mapping[str, str]) -> None:
@@ -288,26 +237,3 @@ def _apply(topology: Path, bootstrap: str, environment: Mapping[str, str]) -> No
         command, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(environment)
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def _alive_and_ready(process: Process) -> bool:
-    if process.popen is not None and process.popen.poll() is not None:
-        raise RuntimeError(f"{process.name} ended with {process.popen.returncode}")
-    return process.is_ready()
-
-
-def _get(url: str) -> bytes | None:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            body: bytes = answer.read()
-            return body
-    except OSError:
-        return None
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

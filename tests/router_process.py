@@ -13,7 +13,7 @@ import orjson
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.fleet import free_port
+from tests.processes import free_port
 from tests.support import create_topic, eventually, unique
 from workers.core.settings import Settings
 
