@@ -5,7 +5,7 @@ Read are our own headers, those of Kafka's share groups, and those of Kafka Conn
 
 import enum
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -93,9 +93,6 @@ def read_dead_letter(
 ) -> DeadLetter:
     """Read a record of a dead-letter topic; the parameters are those of a consumed record, in its order. Never raises."""
     known = _Known(headers)
-    message, exception = known.text(*_MESSAGES), known.text(*_EXCEPTIONS)
-    error_class, stage = known.member(ErrorClass, h.ERROR_CLASS), known.member(Stage, h.ERROR_STAGE)
-    status = known.number(h.ERROR_STATUS)
     return DeadLetter.model_construct(  # every value is of its type already, and nothing here may raise
         topic=topic,
         partition=partition,
@@ -106,29 +103,46 @@ def read_dead_letter(
         timestamp_ms=timestamp_ms,
         failed=known.place(*_FAILED_PLACES),
         origin=known.place(_ORIGIN),
-        group=known.text(h.DLQ_GROUP, "kafka_dlt-original-consumer-group", "kafka_original-consumer-group"),
+        group=known.text(*_GROUPS),
         delivery_count=known.number(h.DLQ_DELIVERY_COUNT),
-        message=message,
-        exception=exception,
-        error_class=error_class,
-        stage=stage,
-        status=status,
-        message_id=known.text(h.MESSAGE_ID),
-        source=known.text(h.SOURCE),
-        target=known.text(h.TARGET),
-        instance=known.text(h.INSTANCE),
-        rule=known.text(h.ROUTE),
-        attempt=known.number(h.ATTEMPT),
-        deferrals=known.number(h.DEFERRALS),
-        deadline_ms=known.number(h.DEADLINE),
-        first_failed_at_ms=known.number(h.FIRST_FAILED_AT),
-        last_failed_at_ms=known.number(h.LAST_FAILED_AT),
-        fingerprint=known.text(h.FINGERPRINT)
-        or _fingerprint(error_class, stage, status, ": ".join(filter(None, (exception, message)))),
         replay_id=known.text(h.REPLAY_ID),
         replay_count=known.number(h.REPLAY_COUNT) or 0,
         replay_by=known.text(h.REPLAY_BY),
+        **_reasons(known),
+        **_message_facts(known),
     )
+
+
+def _reasons(known: "_Known") -> dict[str, Any]:
+    """Why it failed."""
+    message, exception = known.text(*_MESSAGES), known.text(*_EXCEPTIONS)
+    error_class, stage = known.member(ErrorClass, h.ERROR_CLASS), known.member(Stage, h.ERROR_STAGE)
+    status = known.number(h.ERROR_STATUS)
+    like = _fingerprint(error_class, stage, status, ": ".join(filter(None, (exception, message))))
+    return {
+        "message": message,
+        "exception": exception,
+        "error_class": error_class,
+        "stage": stage,
+        "status": status,
+        "fingerprint": known.text(h.FINGERPRINT) or like,
+    }
+
+
+def _message_facts(known: "_Known") -> dict[str, Any]:
+    """What is known of the message and its attempts."""
+    return {
+        "message_id": known.text(h.MESSAGE_ID),
+        "source": known.text(h.SOURCE),
+        "target": known.text(h.TARGET),
+        "instance": known.text(h.INSTANCE),
+        "rule": known.text(h.ROUTE),
+        "attempt": known.number(h.ATTEMPT),
+        "deferrals": known.number(h.DEFERRALS),
+        "deadline_ms": known.number(h.DEADLINE),
+        "first_failed_at_ms": known.number(h.FIRST_FAILED_AT),
+        "last_failed_at_ms": known.number(h.LAST_FAILED_AT),
+    }
 
 
 class _Names(NamedTuple):
@@ -166,6 +180,7 @@ _EXCEPTIONS = (
     "kafka_dlt-exception-fqcn",
     "kafka_exception-fqcn",
 )
+_GROUPS = (h.DLQ_GROUP, "kafka_dlt-original-consumer-group", "kafka_original-consumer-group")
 _BINARY_PREFIX = "kafka_"  # Spring writes numbers as 4 or 8 bytes, big-endian
 _M = TypeVar("_M", bound=enum.StrEnum)
 
