@@ -23,6 +23,7 @@ DLQ_MESSAGE = "__dlq.errors.message"
 PREFIX = "relay."
 MESSAGE_ID = "relay.message-id"
 SOURCE = "relay.source"
+TENANT = "relay.tenant"  # who is charged
 TARGET = "relay.target"
 INSTANCE = "relay.instance"
 ROUTE = "relay.route"  # the name of the rule

@@ -1,5 +1,6 @@
 """The composition root: which adapter stands behind which port, one function a thing that is opened."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -25,10 +26,12 @@ from workers.kafka.producer import KafkaPublisher, PublisherPolicy
 from workers.kafka.reader import END, KafkaReader
 from workers.kafka.security import client_config
 from workers.local.broker import EmbeddedBroker
+from workers.policies.route import needs_intents
 from workers.stores.memory import MemoryOutcomeStore
 
 if TYPE_CHECKING:
     from workers.inference.service import WorkerService
+    from workers.policies.intents import IntentModel
     from workers.router.service import RouterService
 
 log = structlog.get_logger()
@@ -124,6 +127,31 @@ async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
         await store.close()
 
 
+def open_classifier(topology: Topology, settings: Settings) -> "IntentModel | None":
+    """What knows the topology's intents; None where no route asks for one.
+
+    Learnt from their examples, which takes a few seconds, and kept under `settings.home` for the next start.
+    """
+    if not needs_intents(topology):
+        return None
+    # numpy and scikit-learn: nobody waits for their import who routes without intents, or has a model already.
+    from workers.policies.intents import IntentModel
+    from workers.policies.learn import fingerprint, learn
+    from workers.stores.intent_models import read_arrays, write_arrays
+
+    path = settings.home / "intents" / f"{fingerprint(topology.intents)}.npz"
+    arrays = read_arrays(path)
+    if arrays is not None:
+        try:
+            return IntentModel.from_arrays(arrays)
+        except ValueError as error:
+            log.warning("a learnt model is not used and is learnt again", path=str(path), error=str(error))
+    model = learn(topology.intents)
+    log.info("intents were learnt", intents=len(model.names))
+    write_arrays(path, model.arrays())
+    return model
+
+
 @asynccontextmanager
 async def open_router(
     topology: Topology,
@@ -140,6 +168,7 @@ async def open_router(
 
     topology = located(topology, settings, kafka)
     names, clock = Names(topology), SystemClock()
+    classifier = await asyncio.to_thread(open_classifier, topology, settings)
     async with open_admin(topology, settings) as admin:
         targets = [names.target(target) for target in topology.targets]
         await require_topics(
@@ -147,7 +176,7 @@ async def open_router(
         )
     async with open_publisher(topology, settings, metrics=metrics) as publisher:
         events = EventLog(publisher, names.logs, "router", clock)
-        deps = RouterDeps(topology, publisher, events, metrics, clock)
+        deps = RouterDeps(topology, publisher, events, metrics, clock, classifier)
         group = GroupSettings(topology.kafka.bootstrap, names.requests, names.router_group, member)
         yield RouterService(deps, group)
 

@@ -11,10 +11,13 @@ from rich.text import Text
 from schemas.codec import decode_request
 from schemas.envelope import Payload, Request
 from schemas.errors import DecodeError
+from workers import assembly
+from workers.core.clock import SystemClock
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.settings import Settings
 from workers.policies.route import Explanation, Router, compile_routes
+from workers.policies.subject import Asked
 from workers.shell import Output, OutputOption, TopologyOption, console, fail, load, print_json
 
 app = typer.Typer(help="The routes of the topology.", no_args_is_help=True)
@@ -41,12 +44,19 @@ def explain(
     Exits 1 where a message has no route.
     """
     try:
-        router = compile_routes(load(topology, Settings.read()))
+        router = open_routes(topology)
         requests = [_asked(text, source)] if text is not None else _read(file)
     except RelayError as error:
         fail(error)
     unroutable = [request for request in requests if not _show(router, request, output)]
     raise typer.Exit(ExitCode.FAILED if unroutable else ExitCode.DONE)
+
+
+def open_routes(topology: Path | None) -> Router:
+    """The compiled routes of a file; learns its intents where a rule asks for one. Raises `UsageError`."""
+    settings = Settings.read()
+    loaded = load(topology, settings)
+    return compile_routes(loaded, assembly.open_classifier(loaded, settings))
 
 
 def _asked(text: str, source: str) -> Request:
@@ -75,8 +85,9 @@ def _read(file: str | None) -> list[Request]:
 
 def _show(router: Router, request: Request, output: Output) -> bool:
     """Print one message's way; whether it has one."""
-    decision = router.decide(request)
-    rules = router.explain(request)
+    asked = Asked(request, at=SystemClock().wall())
+    decision = router.decide(asked)
+    rules = router.explain(asked)
     if output is Output.JSON:
         shown: dict[str, Any] = {
             "message_id": request.message_id,

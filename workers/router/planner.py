@@ -1,7 +1,8 @@
 """From a record to its outcome: decode, decide, expire. Pure, and total: every record has exactly one outcome."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -14,18 +15,28 @@ from workers.core.clock import Clock
 from workers.core.records import Received
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
+from workers.policies.guess import Classifier
 from workers.policies.route import Decision, compile_routes
+from workers.policies.subject import Asked
 from workers.router.outcomes import Outcome, Outcomes, Sender, guessed_sender, sender_of
 
 log = structlog.get_logger()
 
 
-class Planner:
-    """Decides for one topology. Raises `UsageError` when it is made from routes that can't work."""
+class Decoded(NamedTuple):
+    """A record that could be read."""
 
-    def __init__(self, topology: Topology, clock: Clock) -> None:
+    record: Received
+    sender: Sender
+    asked: Asked
+
+
+class Planner:
+    """Decides for one topology, whose intents `classifier` knows. Raises `UsageError` for routes that can't work."""
+
+    def __init__(self, topology: Topology, clock: Clock, classifier: Classifier | None = None) -> None:
         names = Names(topology)
-        self._router = compile_routes(topology)
+        self._router = compile_routes(topology, classifier)
         self._expires_after = {name: target.expires_after for name, target in topology.targets.items()}
         self._outcomes = Outcomes(names, tuple(topology.targets))
         self._group = names.router_group
@@ -34,7 +45,12 @@ class Planner:
     def plan(self, records: Sequence[Received]) -> list[Outcome]:
         """The outcome of every record, in order. Never raises."""
         now_ms = int(self._clock.wall() * 1000)
-        return [self._plan_one(record, now_ms) for record in records]
+        decoded = [self._decode(record, now_ms) for record in records]
+        decisions = self._decide([each.asked for each in decoded if isinstance(each, Decoded)])
+        return [
+            self._finish(each, next(decisions), now_ms) if isinstance(each, Decoded) else each
+            for each in decoded
+        ]
 
     def too_large(self, outcome: Outcome, reason: str) -> Outcome:
         """What becomes of a record that was to be routed and is larger than the target's topic takes."""
@@ -46,26 +62,33 @@ class Planner:
         )
         return self._outcomes.failed(outcome.record, outcome.sender, outcome.decision, failure)
 
-    def _plan_one(self, record: Received, now_ms: int) -> Outcome:
-        try:
-            return self._try_one(record, now_ms)
-        except Exception as error:  # noqa: BLE001 - a fault of ours in one message must not stop all others
-            log.error(  # noqa: TRY400 - type and place alone: the text of an error may quote the message
-                "routing_bug", position=record.position, error=type(error).__name__, at=_where(error)
-            )
-            reason = f"the router failed on this message: {type(error).__name__}"
-            return self._fail(
-                record, guessed_sender(record, None), None, (ErrorClass.INTERNAL, Stage.ROUTE, reason)
-            )
-
-    def _try_one(self, record: Received, now_ms: int) -> Outcome:
+    def _decode(self, record: Received, now_ms: int) -> Decoded | Outcome:
         try:
             request, wire = decode_request(record.value, record.headers)
+            return Decoded(record, sender_of(request, wire), Asked(request, record.headers, now_ms / 1000))
         except DecodeError as error:
             sender = guessed_sender(record, error.wire)
             return self._fail(record, sender, None, (ErrorClass.SCHEMA, Stage.DECODE, str(error)))
-        sender = sender_of(request, wire)
-        decision = self._router.decide(request)
+        except Exception as error:  # noqa: BLE001 - logged there; one message must not stop all others
+            return self._broken(record, error)
+
+    def _decide(self, asked: Sequence[Asked]) -> Iterator[Decision | Exception | None]:
+        """What `decide_many` says; where one message makes it fail, each is decided by itself."""
+        try:
+            return iter(self._router.decide_many(asked))
+        except Exception:  # noqa: BLE001 - the message at fault is found, and logged, one by one
+            return map(self._decide_one, asked)
+
+    def _decide_one(self, asked: Asked) -> Decision | Exception | None:
+        try:
+            return self._router.decide(asked)
+        except Exception as error:  # noqa: BLE001 - told where the record is known
+            return error
+
+    def _finish(self, decoded: Decoded, decision: Decision | Exception | None, now_ms: int) -> Outcome:
+        record, sender, asked = decoded
+        if isinstance(decision, Exception):
+            return self._broken(record, decision)
         if decision is None:
             cause = (
                 ErrorClass.UNROUTABLE,
@@ -73,11 +96,22 @@ class Planner:
                 "no route takes this message, and there is no default",
             )
             return self._fail(record, sender, None, cause)
-        late = self._late_by(record, request, decision, now_ms)
-        if late is not None:
-            reason = f"expired {late / 1000:.1f} s before it was routed"
-            return self._fail(record, sender, decision, (ErrorClass.EXPIRED, Stage.ROUTE, reason))
-        return self._outcomes.routed(record, sender, decision, now_ms)
+        try:
+            late = self._late_by(record, asked.request, decision, now_ms)
+            if late is not None:
+                reason = f"expired {late / 1000:.1f} s before it was routed"
+                return self._fail(record, sender, decision, (ErrorClass.EXPIRED, Stage.ROUTE, reason))
+            return self._outcomes.routed(record, sender, decision, now_ms)
+        except Exception as error:  # noqa: BLE001 - logged there; one message must not stop all others
+            return self._broken(record, error)
+
+    def _broken(self, record: Received, error: Exception) -> Outcome:
+        """A fault of ours in one message: it must not stop all others."""
+        # Type and place alone: the text of an error may quote the message.
+        log.error("routing_bug", position=record.position, error=type(error).__name__, at=_where(error))
+        reason = f"the router failed on this message: {type(error).__name__}"
+        sender = guessed_sender(record, None)
+        return self._fail(record, sender, None, (ErrorClass.INTERNAL, Stage.ROUTE, reason))
 
     def _late_by(self, record: Received, request: Request, decision: Decision, now_ms: int) -> float | None:
         """Milliseconds past the message's own deadline or the target's limit; None while it is in time."""

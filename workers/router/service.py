@@ -20,6 +20,7 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Publisher
 from workers.core.records import TopicPartition
 from workers.core.topology.model import Topology
+from workers.policies.guess import Classifier
 from workers.router.app import GroupSettings, RouterApp, build_app
 from workers.router.batches import BatchRouter
 from workers.router.pipeline import Pipeline
@@ -43,6 +44,7 @@ class RouterDeps:
     events: EventLog
     metrics: Metrics
     clock: Clock
+    classifier: Classifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class RouterService:
         self._deps = deps
         self._group = group
         self._limits = limits or RouterLimits()
-        planner = Planner(deps.topology, deps.clock)
+        planner = Planner(deps.topology, deps.clock, deps.classifier)
         batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
         self._pipeline = Pipeline(batches.begin, failed)
         self._failed = failed

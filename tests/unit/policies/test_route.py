@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from schemas.envelope import Request
 from workers.core.errors import UsageError
 from workers.core.topology.model import Topology
-from workers.policies.route import Decision, Router, compile_routes
+from workers.policies.route import Decision, Explanation, Router, compile_routes
+from workers.policies.subject import Asked
 
 TARGETS = {
     name: {"type": "openai", "instances": [{"url": "http://127.0.0.1:1/v1"}]}
@@ -17,8 +18,25 @@ TARGETS = {
 }
 
 
-def router(*routes: dict[str, Any]) -> Router:
-    return compile_routes(Topology.model_validate({"version": 1, "routes": list(routes), "targets": TARGETS}))
+class Asking:
+    """A router that is asked about bare requests."""
+
+    def __init__(self, compiled: Router) -> None:
+        self.index = compiled.index
+        self._compiled = compiled
+
+    def decide(self, request: Request) -> Decision | None:
+        (decision,) = self._compiled.decide_many([Asked(request)])
+        assert decision == self._compiled.decide(Asked(request))
+        return decision
+
+    def explain(self, request: Request) -> list[Explanation]:
+        return self._compiled.explain(Asked(request))
+
+
+def router(*routes: dict[str, Any]) -> Asking:
+    topology = Topology.model_validate({"version": 1, "routes": list(routes), "targets": TARGETS})
+    return Asking(compile_routes(topology))
 
 
 def request(text: str = "", source: str = "web", context: dict[str, Any] | None = None) -> Request:
@@ -85,7 +103,7 @@ def test_the_reasons_name_the_condition_and_never_the_text() -> None:
         ({"name": "a", "to": "nowhere"}, "'nowhere'"),
         ({"name": "a", "when": {"pattern": "("}, "to": "llm"}, "route 'a'"),
         ({"name": "a", "when": {"keywords": [" "]}, "to": "llm"}, "empty"),
-        ({"name": "a", "when": {"intent": "x"}, "to": "llm"}, "not supported yet"),
+        ({"name": "a", "when": {"intent": "x"}, "to": "llm"}, "asks for an intent"),
     ],
 )
 def test_a_route_that_cannot_work_is_refused(route: dict[str, Any], says: str) -> None:
@@ -96,7 +114,7 @@ def test_a_route_that_cannot_work_is_refused(route: dict[str, Any], says: str) -
 def test_a_thousand_keywords_look_at_no_more_places_than_ten() -> None:
     """Counted in dictionary look-ups of phrases, not in seconds: machines differ."""
 
-    def index_of(count: int) -> Router:
+    def index_of(count: int) -> Asking:
         keywords = [f"关键词{number:04}" for number in range(count)]
         return router({"name": "a", "when": {"keywords": keywords}, "to": "llm"})
 

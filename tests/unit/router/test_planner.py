@@ -10,7 +10,9 @@ from schemas.codec import decode_response
 from schemas.errors import ErrorClass
 from tests.unit.router.support import envelope, received, topology
 from workers.core.clock import ManualClock
-from workers.core.records import Outgoing, Received
+from workers.core.records import Outgoing
+from workers.policies.route import Decision, Router
+from workers.policies.subject import Asked
 from workers.router.outcomes import Outcome
 from workers.router.planner import Planner
 
@@ -98,11 +100,17 @@ def test_what_nothing_identifies_is_a_dead_letter_alone() -> None:
     assert [record.topic for record in plan(b"?", key=None).outgoing] == ["dlq.model_requests"]
 
 
-def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quote(_planner: Planner, record: Received, _now_ms: int) -> Outcome:
-        raise ValueError(f"can't make sense of {record.value!r}")
+@pytest.mark.parametrize("step", ["_late_by", "_decode"])
+def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def quote(*_: object) -> None:
+        raise ValueError("can't make sense of my secret question")
 
-    monkeypatch.setattr(Planner, "_try_one", quote)
+    if step == "_decode":
+        monkeypatch.setattr("workers.router.planner.decode_request", quote)
+    else:
+        monkeypatch.setattr(Planner, step, quote)
     with capture_logs() as logs:
         outcome = plan(envelope(text="my secret question"))
     assert (outcome.error, outcome.dead_lettered) == (ErrorClass.INTERNAL, True)
@@ -111,6 +119,34 @@ def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(monkeypatch:
     assert "secret" not in repr(logs)
     dead_letter, response = outcome.outgoing
     assert "secret" not in repr((dead_letter.headers, response))
+
+
+def test_a_message_that_breaks_a_batch_leaves_the_others_their_routes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decide = Router.decide
+
+    def fragile(router: Router, asked: Asked) -> Decision | None:
+        if asked.request.message_id == "bad":
+            raise ValueError("my secret question")
+        return decide(router, asked)
+
+    def none_at_all(_router: Router, _asked: object) -> None:
+        raise ValueError("my secret question")
+
+    monkeypatch.setattr(Router, "decide", fragile)
+    monkeypatch.setattr(Router, "decide_many", none_at_all)
+    records = [
+        received(envelope()),
+        received(envelope(message_id="bad")),
+        received(b"?"),
+        received(envelope()),
+    ]
+    with capture_logs() as logs:
+        outcomes = Planner(topology(), ManualClock()).plan(records)
+    assert [outcome.error for outcome in outcomes] == [None, ErrorClass.INTERNAL, ErrorClass.SCHEMA, None]
+    assert [line["event"] for line in logs] == ["routing_bug"]
+    assert "secret" not in repr(logs)
 
 
 def test_a_message_past_its_targets_limit_is_answered_and_no_dead_letter() -> None:

@@ -78,15 +78,8 @@ KAFKA: list[Case] = [
 ]
 
 UNSUPPORTED: list[Case] = [
-    (MINIMAL + "intents: {a: {examples: [b]}}\n", 8, "intents", "not supported yet: `intents`"),
     (MINIMAL + "    cache: {ttl: 10m}\n", 8, "targets.llm.cache", "not supported yet: `cache`"),
     (MINIMAL + "    cache: nonsense\n", 8, "targets.llm.cache", "not supported yet: `cache`"),
-    (
-        MINIMAL.replace("  - {", "  - {name: a, when: {intent: x, source: y}, to: llm}\n  - {"),
-        3,
-        "routes[0].when.intent",
-        "not supported yet: `intent`",
-    ),
     *(
         (
             MINIMAL.replace("openai", kind),

@@ -3,6 +3,14 @@
 from tests.unit.topology.cases_form import Case
 from tests.unit.topology.support import MINIMAL, SQL
 
+INTENTS = "intents:\n  order: {examples: [where is it]}\n  unknown: {examples: [hello]}\n"
+
+
+def rule(when: str) -> str:
+    """The minimal file with a rule of this condition."""
+    return MINIMAL.replace("  - {", f"  - {{name: a, when: {when}, to: llm}}\n  - {{")
+
+
 ROUTES: list[Case] = [
     (
         MINIMAL.replace("to: llm", "to: lmm"),
@@ -41,10 +49,10 @@ ROUTES: list[Case] = [
         MINIMAL.replace("  - {", "  - {name: a, when: {pattern: '(oops'}, to: llm}\n  - {"),
         3,
         "routes[0].when.pattern",
-        "is not a regular expression: missing ), unterminated subpattern at character 1",
+        "is not a regular expression (RE2): missing ): (oops",
     ),
     (
-        MINIMAL.replace("  - {", "  - {name: a, when: {pattern: 'a{99999999999}'}, to: llm}\n  - {"),
+        MINIMAL.replace("  - {", "  - {name: a, when: {pattern: 'a{1001}'}, to: llm}\n  - {"),
         3,
         "routes[0].when.pattern",
         "make it smaller",
@@ -61,6 +69,60 @@ ROUTES: list[Case] = [
         "routes[0].when.keywords[1]",
         "must not be blank",
     ),
+    (
+        rule("{pattern: 'a(?=b)'}"),
+        3,
+        "routes[0].when.pattern",
+        "look-around and back references take time without bound",
+    ),
+    (rule("{intent: order}"), 3, "routes[0].when.intent", "there are no intents to choose from"),
+    (
+        rule("{intent: odrer}") + INTENTS,
+        3,
+        "routes[0].when.intent",
+        "there is no intent 'odrer'; did you mean 'order'?",
+    ),
+    (
+        rule("{any: [{intent: [order, help]}, {source: web}]}") + INTENTS,
+        3,
+        "routes[0].when.any[0].intent[1]",
+        "there is no intent 'help'",
+    ),
+    (rule("{source: web, min_confidence: 1}"), 3, "routes[0].when.min_confidence", "without `intent`"),
+    (rule("{not: {}}"), 3, "routes[0].when.not", "holds for every message"),
+    (rule("{any: []}"), 3, "routes[0].when.any", "must not be empty"),
+    (rule("{any: [{not: {keywords: ' '}}]}"), 3, "routes[0].when.any[0].not.keywords[0]", "blank"),
+    (rule("{not: " * 8 + "{source: x}" + "}" * 8), 3, "routes[0].when" + ".not" * 8, "nest deeper than 8"),
+    (rule("{length: {min: 5, max: 4}}"), 3, "routes[0].when.length", "5 characters or more and 4 or fewer"),
+    (
+        rule("{language: [en, klingon]}"),
+        3,
+        "routes[0].when.language[1]",
+        "must be one of zh, ja, ko, en, other",
+    ),
+    (rule("{time: {zone: Mars/Base}}"), 3, "routes[0].when.time.zone", "is no time zone"),
+    (rule("{time: {zone: UTC, from: '9:00'}}"), 3, "routes[0].when.time.from", "must be a time of day"),
+    (
+        rule("{time: {zone: UTC, from: '09:00', to: '09:00'}}"),
+        3,
+        "routes[0].when.time",
+        "begins when it ends",
+    ),
+    (MINIMAL + "intents: {a: {examples: [b]}}\n", 8, "intents", "can't be told from any other"),
+    (
+        MINIMAL + "intents:\n  a: {examples: [b, ' ']}\n  c: {examples: [d]}\n",
+        9,
+        "intents.a.examples[1]",
+        "must not be blank",
+    ),
+    (
+        MINIMAL + "intents:\n  a: {examples: [b]}\n  c: {examples: [B]}\n",
+        10,
+        "intents.c.examples[0]",
+        "is an example of 'a' too",
+    ),
+    (MINIMAL + "intents: {a: {examples: []}}\n", 8, "intents.a.examples", "must not be empty"),
+    (MINIMAL + 'intents: \'{"text": "x"}\'\n', 8, "intents", "line 1 is not a JSON object with the texts"),
 ]
 
 TARGETS: list[Case] = [

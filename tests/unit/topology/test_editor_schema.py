@@ -75,11 +75,11 @@ def test_a_sql_target_holds() -> None:
 @pytest.mark.parametrize(
     ("path", "data", "has", "lacks"),
     [
-        ((), None, "targets", "intents"),
+        ((), None, "intents", "intent"),
         (("topics",), None, "dlq.model_requests", "dead_letters"),
         (("targets", "x"), {"type": "sql"}, "query", "instances"),
         (("targets", "x"), {"type": "openai"}, "instances", "cache"),
-        (("routes", 3, "when"), None, "keywords", "intent"),
+        (("routes", 3, "when"), None, "intent", "negated"),
     ],
 )
 def test_known_keys_are_those_of_the_place(path: Any, data: Any, has: str, lacks: str) -> None:

@@ -71,14 +71,14 @@ def test_what_a_variable_holds_is_not_read_as_yaml_or_as_a_reference(tmp_path: P
         ("${file:}", "there is no file ''"),
         ("${file:.}", "there is no file '.'"),
         ("${file:binary}", "is not UTF-8 text"),
-        ("${file:huge}", "has more than 65,536 bytes"),
+        ("${file:huge}", "has more than 1,048,576 bytes"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_a_problem_at_its_line(
     tmp_path: Path, written: str, says: str
 ) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    (tmp_path / "huge").write_bytes(b"x" * 70_000)
+    (tmp_path / "huge").write_bytes(b"x" * 1_050_000)
 
     [problem] = problems(tmp_path, MINIMAL + f"    model: '{written}'\n", ENVIRONMENT)
 

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Mapping
 
 from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
 from workers.core.topology.check_numbers import check_numbers, check_once
-from workers.core.topology.check_pattern import check_pattern
+from workers.core.topology.check_routes import check_intents, check_routes
 from workers.core.topology.check_sql import check_sql
 from workers.core.topology.check_topics import check_topics
 from workers.core.topology.model import (
-    Condition,
     OpenAITarget,
-    Route,
     SqlTarget,
     Target,
 )
@@ -29,69 +27,14 @@ def check(parts: Parts) -> Iterator[Fault]:
         yield from check_stores(parts.stores)
     if parts.once is not None:
         yield from check_once(parts.once)
-    yield from _routes(parts)
+    yield from check_intents(parts.intents)
+    yield from check_routes(parts)
     for name, target in parts.targets.items():
         yield from _target(name, target, parts)
     yield from _fallback_loops(parts)
     if parts.topics is not None:
         named = {name: target for name, target in parts.targets.items() if _TARGET_NAME.fullmatch(name)}
         yield from check_topics(parts.topics, named)
-
-
-def _routes(parts: Parts) -> Iterator[Fault]:
-    names: dict[str, int] = {}
-    conditions: dict[str, str] = {}
-    for index, route in parts.routes:
-        path: Path = ("routes", index)
-        if route.name in names:
-            yield Fault(
-                (*path, "name"),
-                f"{route.name!r} is the name of routes[{names[route.name]}] already",
-                "rename one",
-            )
-        names.setdefault(route.name, index)
-        if route.to not in parts.declared:
-            yield Fault(
-                (*path, "to"), f"there is no target {route.to!r}", did_you_mean(route.to, parts.declared)
-            )
-        yield from _blank((*path, "when"), route.when)
-        if route.when.pattern is not None:
-            yield from check_pattern((*path, "when", "pattern"), route.when.pattern)
-        if index not in parts.mended:
-            yield from _reached(index, route, conditions, parts.last_route)
-
-
-def _reached(index: int, route: Route, conditions: dict[str, str], last: int) -> Iterator[Fault]:
-    """Rules run from the top: one behind the same or an unconditional rule never gets a message."""
-    always = _unconditional(route.when)
-    key = route.when.model_dump_json()
-    before = conditions.get(Condition().model_dump_json()) or conditions.get(key)
-    if before is not None:
-        yield Fault(
-            ("routes", index),
-            f"is never reached: {before!r} before it takes its messages",
-            "move it up, or remove it",
-        )
-    elif index == last and not always:
-        yield Fault(
-            ("routes", index, "when"),
-            "the last route must take every message that is left",
-            "end the list with `{name: default, to: …}`",
-            at_key=True,
-        )
-    conditions.setdefault(key, route.name)
-
-
-def _blank(path: Path, when: Condition) -> Iterator[Fault]:
-    for field, texts in (("keywords", when.keywords), ("source", when.source), ("context", when.context)):
-        for index, text in enumerate(texts):
-            if not text.strip():
-                at = (*path, field) if field == "context" else (*path, field, index)
-                yield Fault(at, "must not be blank", "remove it")
-
-
-def _unconditional(when: Condition) -> bool:
-    return when == Condition()
 
 
 def _target(name: str, target: Target, parts: Parts) -> Iterator[Fault]:

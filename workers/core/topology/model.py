@@ -3,10 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SecretStr,
@@ -14,6 +11,8 @@ from pydantic import (
 )
 
 from workers.core.redact import MASK
+from workers.core.topology.base import Strict, Text, TextList
+from workers.core.topology.routing import Intents, Route
 from workers.core.topology.secrets import masked_dsn
 from workers.core.topology.values import (
     Bytes,
@@ -21,18 +20,9 @@ from workers.core.topology.values import (
     Number,
     Seconds,
     blank_is_none,
-    one_or_many,
     parse_concurrency,
-    visible,
 )
 
-Text = Annotated[str, AfterValidator(visible)]
-TextList = Annotated[
-    tuple[str, ...],
-    BeforeValidator(one_or_many),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
-"""Texts; a single one may be written without a list."""
 Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, when_used="json", return_type=str)]
 Dsn = Annotated[
     SecretStr,
@@ -46,14 +36,6 @@ Concurrency = Annotated[
     BeforeValidator(parse_concurrency),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "adaptive"}]}),
 ]
-
-
-class Strict(BaseModel):
-    """Unknown keys are refused and nothing changes after loading."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
-    )
 
 
 class Security(Strict):
@@ -105,31 +87,6 @@ class Topics(Strict):
     dead_letters: TopicSettings = Field(default=TopicSettings(), alias="dlq.model_requests")
     ledger: TopicSettings = Field(default=TopicSettings(), alias="dead_letter_ledger")
     logs: TopicSettings = Field(default=TopicSettings(), alias="fleet_logs")
-
-
-class Condition(Strict):
-    """What a route asks of a message; every given field must hold. Empty: holds for all."""
-
-    keywords: TextList = Field(default=(), min_length=1)
-    pattern: Text | None = None
-    source: TextList = Field(default=(), min_length=1)
-    context: dict[str, Any] = Field(default_factory=dict)  # dotted path in payload.context -> wanted value
-    intent: str | None = None
-    min_confidence: Number | None = Field(default=None, ge=0, le=1)
-
-
-class Route(Strict):
-    """A rule; the first that holds wins."""
-
-    name: Annotated[Text, Field(max_length=100)]
-    when: Condition = Condition()
-    to: str
-
-
-class Intent(Strict):
-    """What the classifier learns one intent from."""
-
-    examples: tuple[str, ...]
 
 
 class Instance(Strict):
@@ -254,6 +211,6 @@ class Topology(Strict):
     stores: Stores = Stores()
     once: Once = Once()
     topics: Topics = Topics()
-    intents: dict[str, Intent] = Field(default_factory=dict)
+    intents: Intents = Field(default_factory=dict)
     routes: tuple[Route, ...] = Field(min_length=1)
     targets: dict[str, Target] = Field(min_length=1)

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from workers.core.topology.model import Kafka, Once, Route, Stores, Target, Topics
+from workers.core.topology.model import Kafka, Once, Stores, Target, Topics
 from workers.core.topology.problems import Fault, Path
+from workers.core.topology.routing import Intent, Intents, Route
 from workers.core.topology.wording import faults_of
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ class Parts:
     stores: Stores | None
     once: Once | None
     topics: Topics | None
+    intents: Mapping[str, Intent]
     routes: tuple[tuple[int, Route], ...]  # with their index in the file
     mended: frozenset[int]  # routes that lost a wrong key: what they ask for is not known
     last_route: int  # the index of the last route in the file
@@ -32,6 +34,7 @@ _KAFKA: TypeAdapter[Kafka] = TypeAdapter(Kafka)
 _STORES: TypeAdapter[Stores] = TypeAdapter(Stores)
 _ONCE: TypeAdapter[Once] = TypeAdapter(Once)
 _TOPICS: TypeAdapter[Topics] = TypeAdapter(Topics)
+_INTENTS: TypeAdapter[dict[str, Intent]] = TypeAdapter(Intents)
 _ROUTE: TypeAdapter[Route] = TypeAdapter(Route)
 _TARGET: TypeAdapter[Target] = TypeAdapter(Target)
 
@@ -43,11 +46,13 @@ def parts_of(data: dict[str, Any]) -> Parts:
     routes = tuple(
         (index, route) for index, value in enumerate(listed) if (route := _valid(_ROUTE, value)) is not None
     )
+    intents = _valid(_INTENTS, data.get("intents", {}))
     return Parts(
         kafka=_valid(_KAFKA, data.get("kafka", {})),
         stores=_valid(_STORES, data.get("stores", {})),
         once=_valid(_ONCE, data.get("once", {})),
         topics=_valid(_TOPICS, data.get("topics", {})),
+        intents=intents or {},
         routes=routes,
         mended=frozenset(index for index, _ in routes if _faults(_ROUTE, listed[index])),
         last_route=len(listed) - 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 from workers.core.topology.problems import Fault, Path, did_you_mean
 
-MAX_FILE_BYTES = 64 * 1024
+MAX_FILE_BYTES = 1024 * 1024
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

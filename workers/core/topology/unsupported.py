@@ -11,9 +11,6 @@ from workers.core.topology.problems import Fault, Path
 ANY = "*"
 
 KEYS: tuple[tuple[Path, str], ...] = (
-    (("intents",), "routes by `keywords`, `pattern`, `source` and `context` are"),
-    (("routes", ANY, "when", "intent"), "`keywords`, `pattern`, `source` and `context` are"),
-    (("routes", ANY, "when", "min_confidence"), "`keywords`, `pattern`, `source` and `context` are"),
     (("targets", ANY, "cache"), "leave it out: every message is answered by its target"),
 )
 """Keys that nothing implements yet, each with what works instead."""
