@@ -89,8 +89,8 @@ class Spec(_Value):
 
     topics: tuple[str, ...]
     where: str | None = None
-    since: str | None = None
-    until: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
     positions: tuple[str, ...] = ()
     to: str | None = None
     rate: float | None = None

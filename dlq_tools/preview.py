@@ -78,9 +78,10 @@ async def preview(
 ) -> Preview:
     """Plan a whole selection and send nothing. Raises `UsageError` for a letter that can't be changed as asked."""
     found = Preview()
+    sent = sum(row.state is not State.PARKED for _, row in ledger.rows(job.name))
     async for records in selection.letters(job.spec, bounds):
         for record in records:
-            if job.spec.most is not None and found.sendable >= job.spec.most:
+            if job.spec.most is not None and found.sendable + sent >= job.spec.most:
                 return found
             _count(found, record, job, planner, ledger)
     return found
