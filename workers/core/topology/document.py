@@ -212,7 +212,7 @@ class _Builder:
             return self._lose(path, f"tag {node.tag!r} is not allowed", "write the value without a tag")
         try:
             return self._scalars.construct_object(node)
-        except (ValueError, KeyError, yaml.YAMLError):
+        except (ValueError, LookupError, yaml.YAMLError):
             kind = node.tag.removeprefix(_TAG)
             return self._lose(path, f"{node.value[:40]!r} can't be read as {kind}", "put text in quotes")
 
