@@ -1,13 +1,12 @@
 """Messages that come again: answered from the record, or made to wait for the copy that is in work."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from schemas.envelope import Request
 from workers.core.ports import Answer
 from workers.inference.message import AbandonedError, Answered, Message, Outcome
 from workers.inference.once import Later, Lease, OncePerId
-from workers.inference.pool import Slot
+from workers.inference.pool import Slot, TurnedAwayError
 
 Work = Callable[[Message, Slot], Awaitable[Outcome]]
 
@@ -57,7 +56,11 @@ class Repeats:
     async def _under(self, lease: Lease, message: Message, slot: Slot, work: Work) -> Outcome:
         try:
             outcome = await work(message, slot)
-        except (asyncio.CancelledError, AbandonedError):
+        except TurnedAwayError:
+            # Before the message is handed on: the next target asks for the same id.
+            await self._once.failed(lease)
+            raise
+        except BaseException:
             self._once.abandon(lease)
             raise
         if isinstance(outcome, Answered):

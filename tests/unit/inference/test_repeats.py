@@ -1,12 +1,19 @@
 """Repeated messages in a whole worker: one call, the same answer, and no message left behind."""
 
 import asyncio
+from dataclasses import replace
 
+from schemas.codec import decode_request
+from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.inference.world import StoreThatIsDown, World
+from tests.unit.inference.world import StoreThatIsDown, World, envelope
+from workers.backends.memory import MemoryBackend
+from workers.core.errors import TransientError
 from workers.core.metrics import CALLS_SAVED
 from workers.core.ports import Claimed
-from workers.inference.once import OncePolicy
+from workers.inference.once import OncePolicy, key_of
+from workers.inference.pool import PoolRules
+from workers.policies.breaker import BreakerPolicy
 from workers.stores.memory import MemoryOutcomeStore
 
 
@@ -74,7 +81,7 @@ async def test_a_copy_that_waits_holds_no_place_among_the_calls() -> None:
 
 async def test_a_message_that_another_worker_left_is_called_once_its_lease_has_ended() -> None:
     store = MemoryOutcomeStore(window=60, lease=0.05)
-    assert isinstance(await store.claim("test\x00a"), Claimed)
+    assert isinstance(await store.claim(_key("a")), Claimed)
     world = World(outcomes=store, once=OncePolicy(lease=0.05))
     world.send("a")
     async with world.running():
@@ -108,7 +115,26 @@ async def test_a_drained_worker_leaves_no_lease_behind() -> None:
     await worker.start(world.errors.append)
     await eventually(lambda: _asked(world) == ["a"])
     await worker.abort()
-    assert isinstance(await store.claim("test\x00a"), Claimed)
+    assert isinstance(await store.claim(_key("a")), Claimed)
+
+
+async def test_a_message_that_is_handed_on_leaves_no_lease_behind() -> None:
+    broken = MemoryBackend("bad", TransientError(ErrorClass.UPSTREAM_5XX, "broken"))
+    breaker = BreakerPolicy(min_calls=1, open_for=1000.0)
+    world = World(backends=[broken], rules=PoolRules(breaker=breaker, waits=False))
+    world.target = replace(world.target, fallback=("small",))
+    ids = [f"m{number}" for number in range(10)]
+    world.send(*ids)
+    async with world.running():
+        await eventually(lambda: len(world.broker.records("model_requests.small")) == 10)
+        claims = [await world.outcomes.claim(_key(name)) for name in ids]
+    assert [type(claim) for claim in claims] == [Claimed] * 10
+
+
+def _key(message_id: str) -> str:
+    """What the store knows a message of `World.send` by."""
+    request, _ = decode_request(envelope(message_id), ())
+    return key_of(request)
 
 
 def _asked(world: World) -> list[str]:
