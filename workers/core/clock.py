@@ -3,6 +3,9 @@
 import time
 from typing import Protocol
 
+LOOP_SLACK = 0.001
+"""Seconds that an event loop's clock may run ahead of ours: a timer set for less could fire before its time."""
+
 
 class Clock(Protocol):
     """Where time comes from."""

@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from workers.core.clock import Clock
+from workers.core.clock import LOOP_SLACK, Clock
 from workers.core.metrics import VALVE_STATE, Metrics
 from workers.inference.message import Answered, Failed, Message, Outcome
 from workers.policies.valve import Change, Flow, Valve, ValvePolicy
 
 log = structlog.get_logger()
-
-_SOON = 0.001  # seconds: an event loop's clock may run a little ahead of ours
 
 
 class Gate:
@@ -91,6 +89,6 @@ class Gate:
         self._timer = None
         wait = self._valve.retry_at - self._clock.monotonic()
         if wait > 0:
-            self._timer = asyncio.get_running_loop().call_later(max(_SOON, wait), self._wake)
+            self._timer = asyncio.get_running_loop().call_later(max(LOOP_SLACK, wait), self._wake)
         else:
             self._on_open()

@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from workers.core.clock import Clock, SystemClock
+from workers.core.clock import LOOP_SLACK, Clock, SystemClock
 from workers.core.errors import MessageError
 from workers.core.metrics import Metrics
 from workers.core.ports import Backend
@@ -52,8 +52,6 @@ class Slot:
 
 
 _AWAY = Slot(None)
-
-_SOON = 0.001  # seconds: an event loop's clock may run a little ahead of ours
 
 
 class Pool:
@@ -186,7 +184,7 @@ class Pool:
         open_ones = [one.breaker for one in self._instances if one.breaker.state is State.OPEN]
         waits = [breaker.retry_at - now for breaker in open_ones if not breaker.allows(now)]
         if waits:
-            self._timer = asyncio.get_running_loop().call_later(max(_SOON, min(waits)), self._wake)
+            self._timer = asyncio.get_running_loop().call_later(max(LOOP_SLACK, min(waits)), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
