@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dlq_tools import files_cli, watch_cli
+from dlq_tools import files_cli, replay_cli, watch_cli
 from dlq_tools.filling import fetch
 from dlq_tools.group import groups
 from dlq_tools.group_view import show_groups
@@ -145,4 +145,6 @@ def show(
     run(main)
 
 
-app.registered_commands += files_cli.app.registered_commands + watch_cli.app.registered_commands
+for others in (files_cli.app, watch_cli.app, replay_cli.app):
+    app.registered_commands += others.registered_commands
+    app.registered_groups += others.registered_groups

@@ -6,10 +6,12 @@ With their payloads they are whole, byte for byte, and can be imported into a to
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final
 
 import duckdb
 import orjson
@@ -64,22 +66,40 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 async def write(path: Path, lines: AsyncIterator[Line]) -> int:
     """Write all or nothing, readable by its owner alone; returns how many. Memory: a line."""
-    part = path.with_name(f".{path.name}.part")
-    written = longest = 0
+    with _part(path) as part:
+        async for one in lines:
+            part.add(one)
+    return part.written
+
+
+@dataclass(slots=True)
+class _Part:
+    """A file on its way. `longest` is that of a line, in bytes."""
+
+    file: BinaryIO
+    written: int = 0
+    longest: int = 0
+
+    def add(self, one: Line) -> None:
+        self.longest = max(self.longest, self.file.write(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE)))
+        self.written += 1
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[_Part]:
+    """A file in a folder that nobody else may enter; it takes the place of `path` when nothing went wrong."""
     try:
-        part.touch(mode=0o600)
-        with part.open("wb") as file:
-            async for one in lines:
-                longest = max(longest, file.write(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE)))
-                written += 1
-        if path.suffix == _PARQUET:
-            _to_parquet(part, longest)
-        part.replace(path)
+        with TemporaryDirectory(dir=path.parent, prefix=".dlq-export-") as private:
+            place = Path(private, path.name)
+            with place.open("wb") as file:
+                part = _Part(file)
+                yield part
+            if path.suffix == _PARQUET:
+                _to_parquet(place, part.longest)
+            place.chmod(0o600)
+            place.replace(path)
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return written
 
 
 def read(path: Path) -> Iterator[Outgoing]:
@@ -147,7 +167,6 @@ def _to_parquet(part: Path, longest: int) -> None:
         lines = connection.read_json(
             str(part), format="newline_delimited", columns=columns, maximum_object_size=room
         )
-        target.touch(mode=0o600)
         lines.write_parquet(str(target), compression="zstd")
     finally:
         connection.close()
