@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.policies.finished import MAX_METADATA_BYTES, DamagedMetadataError, decode, encode
+from workers.policies.finished import DamagedMetadataError, decode, encode
 
 OFFSETS = st.integers(0, 2**45)
+KAFKA_TAKES = 4096  # bytes: a broker's `offset.metadata.max.bytes` unless told otherwise
 GAPS = st.lists(st.integers(1, 300), max_size=300)
 
 
@@ -36,8 +37,12 @@ def test_what_does_not_fit_keeps_the_lowest_within_the_bound(base: int, gaps: li
 def test_every_second_of_16000_offsets_fits_into_what_kafka_takes() -> None:
     finished = list(range(1, 16_000, 2))
     text = encode(0, finished)
-    assert len(text) <= MAX_METADATA_BYTES
+    assert len(text) <= KAFKA_TAKES
     assert decode(0, text) == frozenset(finished)
+
+
+def test_nothing_is_ever_longer_than_what_kafka_takes() -> None:
+    assert len(encode(0, range(1, 200_000, 3))) <= KAFKA_TAKES
 
 
 def test_a_million_offsets_in_one_run_take_a_few_bytes() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from workers.core.errors import FatalError
 from workers.core.topology.model import Security
 from workers.router.app import GroupSettings, RouterApp, build_app
 from workers.router.pipeline import Pipeline
@@ -31,6 +32,19 @@ async def app() -> AsyncIterator[RouterApp]:
     app.consumer_generation_id = 1
     yield app
     app.slices._thread.thread_loop.close()  # of the consumer's thread, which was never started
+
+
+async def test_no_exception_leaves_the_agent_for_faust_would_acknowledge_its_event() -> None:
+    failures: list[BaseException] = []
+
+    def never(_: object) -> Any:
+        raise AssertionError("nothing is routed here")
+
+    settings = GroupSettings("127.0.0.1:1", "requests", "group")
+    app = build_app(settings, Security(), Pipeline(never, never), failures.append)
+    (agent,) = app.agents.values()
+    await agent.fun("no stream that can be acknowledged by hand")
+    assert [type(failure) for failure in failures] == [FatalError]
 
 
 def taken(app: RouterApp, *offsets: int) -> tuple[SliceMessage, Callable[[], bool]]:
