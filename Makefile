@@ -11,7 +11,7 @@ export UV_LINK_MODE ?= copy
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check format lock bench chaos clean
+.PHONY: help install up test check format lock bench docs chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ format: $(STAMP) ## let ruff mend what it can
 
 bench: $(STAMP) ## the short form of the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(STAMP) ## write the pages that follow from the code
+	@$(BIN)/python -m tests.documents
 
 chaos: $(STAMP) ## the long form of the chaos tests, with a report
 	$(BIN)/python -m pytest tests/chaos -m '' --chaos-long --chaos-report chaos-report.json $(ARGS)

@@ -7,19 +7,26 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
+from tests.documents import ROOT, definitions, pages
 from workers.core import metrics
 from workers.core.exit_codes import ExitCode
 from workers.core.metrics import Definition, Metrics
-from workers.core.metrics_reference import definitions, reference
 
-ROOT = Path(__file__).resolve().parents[2]
 DEFINED = {name: value for name, value in vars(metrics).items() if isinstance(value, Definition)}
 
 
-def test_the_page_of_metrics_is_current() -> None:
-    assert (ROOT / "docs/metrics.md").read_text() == reference(), (
-        "run `python -m workers.core.metrics_reference > docs/metrics.md`"
-    )
+def test_the_pages_that_follow_from_the_code_are_current() -> None:
+    old = [path.name for path, text in pages().items() if path.read_text() != text]
+    assert not old, f"`make docs` writes {old}"
+
+
+def test_the_design_names_tests_and_modules_that_exist() -> None:
+    page = (ROOT / "docs/DESIGN.md").read_text()
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", page))
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []
+    files = set(re.findall(r"`((?:tests|workers|schemas|benchmarks|docs)/[\w/.-]+)`", page))
+    assert [name for name in sorted(files) if not (ROOT / name).exists()] == []
 
 
 def test_every_metric_that_is_defined_is_set_somewhere_and_by_its_kind() -> None:
