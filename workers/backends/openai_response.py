@@ -65,7 +65,7 @@ def _refine(error_class: ErrorClass, error: Any) -> tuple[ErrorClass, str | None
         return error_class, None
     inner = error.get("innererror")
     codes = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    words = [str(code) for code in codes if code is not None and _WORD.fullmatch(str(code))]
+    words = [code for code in codes if isinstance(code, str) and _WORD.fullmatch(code)]
     if error_class in {ErrorClass.UPSTREAM_4XX, ErrorClass.UPSTREAM_5XX}:
         message = error.get("message")
         if _FILTER_CODES.intersection(words):
@@ -76,6 +76,9 @@ def _refine(error_class: ErrorClass, error: Any) -> tuple[ErrorClass, str | None
             and _CONTEXT_TEXTS.search(message)
         ):
             error_class = ErrorClass.CONTEXT_LENGTH
+    param = error.get("param")
+    if words and isinstance(param, str) and _WORD.fullmatch(param):
+        return error_class, f"{words[0]}: {param}"
     return error_class, words[0] if words else None
 
 

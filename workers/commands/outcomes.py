@@ -33,11 +33,14 @@ class OutcomeTable:
         """Print the table, where there is one."""
         if not self._rows:
             return
+        several = len(self._rows) > 1
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("message", "target", "rule"):
+        table.add_column("message", no_wrap=True, overflow="ellipsis", max_width=24 if several else None)
+        for column in ("target", "rule"):
             table.add_column(column, no_wrap=True)
         table.add_column("ms", justify="right")
-        table.add_column("outcome", overflow="fold")
+        # Of several a line each, to look over; of one all that it says.
+        table.add_column("outcome", no_wrap=several, overflow="ellipsis" if several else "fold")
         for response in self._rows:
             table.add_row(*response_cells(response))
         console().print(table)

@@ -66,6 +66,8 @@ def send(
         first = list(islice(envelopes, 1))  # bad input is told before anything is opened
         async with AsyncExitStack() as stack:
             reader = None
+            admin = await stack.enter_async_context(assembly.open_admin(loaded, settings, kafka))
+            await admin.cluster()  # a publisher waits for a broker that is away; people should not
             if wait:
                 reader = await stack.enter_async_context(
                     assembly.open_reader(loaded, settings, kafka, [names.responses])
@@ -76,7 +78,10 @@ def send(
                 _say_sent(sent, output)
                 return ExitCode.DONE
             waiting = {message_id for message_id in sent if message_id}
-            return await _outcomes(reader, waiting, timeout, output)
+            unknown = sum(message_id is None for message_id in sent)
+            code = await _outcomes(reader, waiting, timeout, output)
+            _say_unknown(unknown, output)
+            return ExitCode.FAILED if unknown else code
 
     run(main)
 
@@ -111,6 +116,16 @@ def _say_sent(sent: list[str | None], output: Output) -> None:
         console().print(f"sent {sent[0] or 'one raw line'}")
     else:
         console().print(f"sent {len(sent):,} messages")
+
+
+def _say_unknown(lines: int, output: Output) -> None:
+    if lines and output is Output.JSON:
+        print_json({"message_id": None, "status": "unknown", "lines": lines})
+    elif lines:
+        lines_text = "1 line has" if lines == 1 else f"{lines} lines have"
+        console().print(
+            f"[yellow]{lines_text} no message_id to wait for: see `relayfleet tail dead-letters`[/]"
+        )
 
 
 async def _outcomes(reader: Reader, waiting: set[str], patience: float, output: Output) -> ExitCode:

@@ -145,6 +145,9 @@ def _report(found: Difference, output: Output, *, applied: bool) -> None:
         print_json({"applied": applied, **found.as_json()})
     elif applied:
         typer.echo(f"done: {len(found.actions)} changes")
+        typer.echo(
+            "Running routers and workers keep the file they started with: restart them, one after the other."
+        )
 
 
 async def _confirmed(output: Output, changes: int) -> bool:

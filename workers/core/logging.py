@@ -53,6 +53,8 @@ def configure_logging(process: str, *, level: str = "info", json: bool | None = 
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A command says itself, in one sentence, that nobody answers; only processes that wait tell every try.
+    logging.getLogger("librdkafka").setLevel(logging.INFO if level == "info" else logging.CRITICAL)
     structlog.contextvars.bind_contextvars(process=process)
 
 

@@ -5,6 +5,8 @@ is recorded before its response is published: killed in between, the next worker
 """
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -51,8 +53,15 @@ Start = Lease | Answer | Later | None
 
 
 def key_of(request: Request) -> str:
-    """What makes two messages the same. The source is part of it: two systems may both count from 1."""
-    return f"{request.source}\x00{request.message_id}"
+    """What makes two messages the same: source, id and payload.
+
+    Two systems may both count from 1, and a producer that reuses an id for another question must not get the answer
+    of the first.
+    """
+    # Not orjson: it refuses numbers beyond 64 bits, which a payload may hold.
+    payload = json.dumps(request.payload.model_dump(exclude_unset=True), sort_keys=True, default=str)
+    digest = hashlib.blake2b(payload.encode("ascii"), digest_size=12).hexdigest()
+    return f"{request.source}\x00{request.message_id}\x00{digest}"
 
 
 class OncePerId:

@@ -108,7 +108,9 @@ class Pipeline:
     def _read(self, message: Message) -> Request:
         record = message.record
         try:
-            message.request, message.wire = decode_request(record.value, record.headers)
+            message.request, message.wire = decode_request(
+                record.value, record.headers, received_ms=message.marks.received_ms
+            )
         except DecodeError as error:
             raise PermanentError(ErrorClass.SCHEMA, str(error), stage=Stage.DECODE) from error
         message.deadline = deadline_of(

@@ -102,7 +102,10 @@ class Settlement:
 
     def _headers(self, message: Message) -> Headers:
         passed = tuple(header for header in message.record.headers if header[0] in _PASSED_ON)
-        return ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header, *passed)
+        ours: Headers = ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header)
+        if message.request is not None:
+            ours = (*ours, (h.SOURCE, h.to_bytes(message.request.source)))
+        return (*ours, *passed)
 
     def _timing(self, message: Message, now: float) -> TimingFields:
         """Milliseconds. Between processes these are differences of wall clocks, so a skewed clock must not make them negative."""

@@ -13,6 +13,7 @@ from schemas.formats import WireFormat
 from schemas.response import ResponseFields
 from workers.core.records import Headers, Outgoing, Received
 from workers.core.topology.names import Names
+from workers.policies.retry import TREATMENTS
 from workers.policies.route import Decision
 
 _MAX_ID = 256
@@ -21,9 +22,9 @@ _CARRIED = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION})
 
 
 class Sender(NamedTuple):
-    """What identifies a message, as far as it is known."""
+    """What identifies a message, as far as it is known; the record's position where nothing else does."""
 
-    message_id: str | None
+    message_id: str
     source: str | None = None
     format: WireFormat = WireFormat.JSON
     key: bytes | None = None  # what the producer would have been given, where the record has none
@@ -42,7 +43,7 @@ class Outcome(NamedTuple):
     @property
     def dead_lettered(self) -> bool:
         """Whether a dead letter is among what is published."""
-        return self.error is not None and self.error is not ErrorClass.EXPIRED
+        return self.error is not None and TREATMENTS[self.error].dead_letter
 
 
 class Outcomes:
@@ -65,27 +66,28 @@ class Outcomes:
     def failed(
         self, record: Received, sender: Sender, decision: Decision | None, failure: Failure
     ) -> Outcome:
-        """An error response where anything identifies the message, and a dead letter unless it merely expired."""
+        """An error response, and a dead letter unless the message merely expired."""
         outgoing: list[Outgoing] = []
         key = record.key if record.key is not None else sender.key
-        if failure.error_class is not ErrorClass.EXPIRED:
+        if TREATMENTS[failure.error_class].dead_letter:
             headers = dead_letter_headers(record.headers, failure)
             outgoing.append(
                 Outgoing(
                     self._names.dead_letters, key, record.value, headers, timestamp_ms=record.timestamp_ms
                 )
             )
-        if sender.message_id is not None:
-            encoded = encode_response(_response(record, sender, decision, failure), sender.format)
-            carried = tuple(header for header in record.headers if header[0] in _CARRIED)
-            headers = h.with_headers(carried, {**encoded.headers, h.MESSAGE_ID: sender.message_id})
-            outgoing.append(Outgoing(self._names.responses, key, encoded.value, headers))
+        encoded = encode_response(_response(record, sender, decision, failure), sender.format)
+        carried = tuple(header for header in record.headers if header[0] in _CARRIED)
+        ours = {**encoded.headers, h.MESSAGE_ID: sender.message_id}
+        if sender.source is not None:
+            ours[h.SOURCE] = sender.source
+        outgoing.append(Outgoing(self._names.responses, key, encoded.value, h.with_headers(carried, ours)))
         return Outcome(record, tuple(outgoing), sender, decision, failure.error_class, failure.stage)
 
 
 def _routing_headers(record: Received, sender: Sender, decision: Decision, now_ms: int) -> Headers:
     added = {
-        h.MESSAGE_ID: sender.message_id or "",
+        h.MESSAGE_ID: sender.message_id,
         h.SOURCE: sender.source or "",
         h.TARGET: decision.target,
         h.ROUTE: decision.rule,
@@ -99,12 +101,13 @@ def _routing_headers(record: Received, sender: Sender, decision: Decision, now_m
 def _response(
     record: Received, sender: Sender, decision: Decision | None, failure: Failure
 ) -> ResponseFields:
+    retryable = TREATMENTS[failure.error_class].retryable
     queued = max(0.0, float(failure.failed_at_ms - record.timestamp_ms))
     return {
-        "message_id": sender.message_id or "",
+        "message_id": sender.message_id,
         "source": decision.target if decision else _ROUTER,
         "payload": {
-            "error": {"code": failure.error_class, "reason": failure.reason, "retryable": False},
+            "error": {"code": failure.error_class, "reason": failure.reason, "retryable": retryable},
         },
         "status": "error",
         "route": {
@@ -125,7 +128,10 @@ def sender_of(request: Request, wire: WireFormat) -> Sender:
 
 
 def guessed_sender(record: Received, wire: str | None) -> Sender:
-    """What identifies a message that is no envelope: a `message_id` in whatever JSON it is, a header, or its key."""
+    """What identifies a message that is no envelope: an id in whatever JSON it is, a header, its key, or its position.
+
+    The position is `topic:partition:offset`, which the producer knows from the broker's acknowledgement.
+    """
     fields = _object(record.value)
     wire_format = next((each for each in WireFormat if each.value == wire), WireFormat.JSON)
     key = record.key.decode("utf-8", "replace") if record.key is not None else None
@@ -133,11 +139,11 @@ def guessed_sender(record: Received, wire: str | None) -> Sender:
         fields.get("message_id"),
         h.get(record.headers, h.MESSAGE_ID),
         h.get(record.headers, "ce_id"),
+        fields.get("id") if "specversion" in fields else None,
         key,
+        record.position,
     )
-    message_id = next((each for each in candidates if isinstance(each, str) and each), None)
-    if message_id is None:
-        return Sender(None, format=wire_format)
+    message_id = next(each for each in candidates if isinstance(each, str) and each)
     source = fields.get("source")
     return Sender(
         message_id[:_MAX_ID],

@@ -64,7 +64,7 @@ class Planner:
 
     def _decode(self, record: Received, now_ms: int) -> Decoded | Outcome:
         try:
-            request, wire = decode_request(record.value, record.headers)
+            request, wire = decode_request(record.value, record.headers, received_ms=record.timestamp_ms)
             return Decoded(record, sender_of(request, wire), Asked(request, record.headers, now_ms / 1000))
         except DecodeError as error:
             sender = guessed_sender(record, error.wire)

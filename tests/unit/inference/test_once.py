@@ -117,3 +117,20 @@ async def test_an_answer_goes_out_though_it_can_not_be_recorded(store: _DownStor
     lease = await _lease(once, _request())
     store.down = True
     await once.answered(lease, ANSWER)
+
+
+async def test_an_id_that_is_reused_for_another_question_gets_no_old_answer(store: _DownStore) -> None:
+    once = OncePerId("llm", store, OncePolicy(), Metrics())
+    await once.answered(await _lease(once, _request()), ANSWER)
+    other = Request(message_id="m-1", source="web", payload=Payload(text="another"), timestamp=0)
+    assert isinstance(await once.begin(other), Lease)
+
+
+async def test_any_payload_that_can_be_read_can_be_told_apart(store: _DownStore) -> None:
+    once = OncePerId("llm", store, OncePolicy(), Metrics())
+    odd = Payload.model_validate(
+        {"text": "a\x00b", "context": {"n": 10**40, "deep": [[[{}]]]}, "bytes": b"\xff"}
+    )
+    request = Request(message_id="m-1", source="web", payload=odd, timestamp=0)
+    await once.answered(await _lease(once, request), ANSWER)
+    assert await once.begin(request) == ANSWER

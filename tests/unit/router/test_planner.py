@@ -96,15 +96,31 @@ def test_a_message_id_is_found_in_json_of_the_wrong_shape() -> None:
     assert answer.key == b"session"
 
 
-def test_what_nothing_identifies_is_a_dead_letter_alone() -> None:
-    assert [record.topic for record in plan(b"?", key=None).outgoing] == ["dlq.model_requests"]
+def test_what_nothing_identifies_is_answered_under_its_position() -> None:
+    outcome = plan(b"?", key=None)
+    dead_letter, response = outcome.outgoing
+    assert (dead_letter.topic, response.topic) == ("dlq.model_requests", "model_responses")
+    assert decode_response(response.value).message_id == outcome.record.position
+
+
+def test_an_event_that_is_no_envelope_is_answered_under_its_own_id() -> None:
+    event = b'{"specversion": "1.0", "id": "e-1", "source": "shop", "type": "t", "data": 5}'
+    outcome = plan(event, key=None, headers=(("content-type", b"application/cloudevents+json"),))
+    response = outcome.outgoing[1]
+    assert decode_response(response.value, response.headers).message_id == "e-1"
+
+
+def test_an_event_without_a_time_counts_from_when_kafka_got_it() -> None:
+    event = b'{"specversion": "1.0", "id": "e-1", "source": "shop", "type": "t", "data": {"text": "hi"}}'
+    outcome = plan(event, key=None, headers=(("content-type", b"application/cloudevents+json"),))
+    assert outcome.error is not ErrorClass.SCHEMA
 
 
 @pytest.mark.parametrize("step", ["_late_by", "_decode"])
 def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def quote(*_: object) -> None:
+    def quote(*_: object, **__: object) -> None:
         raise ValueError("can't make sense of my secret question")
 
     if step == "_decode":
