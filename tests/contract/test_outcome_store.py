@@ -99,3 +99,15 @@ async def test_a_redis_that_is_not_there_is_said_with_its_address() -> None:
         await store.claim("a")
     assert "CANARY" not in str(caught.value)
     await store.close()
+
+
+async def test_what_redis_can_not_be_sent_fails_its_caller_instead_of_keeping_it_waiting(
+    redis_url: str,
+) -> None:
+    store = RedisOutcomeStore(redis_url, window=WINDOW, lease=LEASE, prefix="unsendable:")
+    try:
+        with pytest.raises(UnicodeEncodeError):
+            await asyncio.wait_for(store.claim("\ud800"), 5)
+        assert isinstance(await store.claim("after"), Claimed)
+    finally:
+        await store.close()

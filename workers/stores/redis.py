@@ -87,6 +87,9 @@ class RedisOutcomeStore:
             try:
                 results = await self._run([operation for operation, _ in batch])
             except (redis.exceptions.RedisError, OSError) as error:
+                why = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
+                self._fail(batch, UnreachableError(why))
+            except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
                 self._fail(batch, error)
             else:
                 for (_, future), result in zip(batch, results, strict=True):
@@ -101,8 +104,8 @@ class RedisOutcomeStore:
         results: list[Any] = await self._script(keys=keys, args=arguments)
         return results
 
-    def _fail(self, batch: Sequence[tuple[_Operation, asyncio.Future[Any]]], error: Exception) -> None:
+    @staticmethod
+    def _fail(batch: Sequence[tuple[_Operation, asyncio.Future[Any]]], error: Exception) -> None:
         for _, future in batch:
             if not future.done():
-                reason = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
-                future.set_exception(UnreachableError(reason))
+                future.set_exception(error)
