@@ -128,12 +128,12 @@ async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
 
 
 def open_classifier(topology: Topology, settings: Settings) -> "IntentModel | None":
-    """What knows the topology's intents; None where no route asks for one.
+    """What knows the topology's intents; None where no route asks for one."""
+    return learned_intents(topology, settings) if needs_intents(topology) else None
 
-    Learnt from their examples, which takes a few seconds, and kept under `settings.home` for the next start.
-    """
-    if not needs_intents(topology):
-        return None
+
+def learned_intents(topology: Topology, settings: Settings) -> "IntentModel":
+    """Learn the intents from their examples, which takes seconds; kept under `settings.home` for the next start."""
     # numpy and scikit-learn: nobody waits for their import who routes without intents, or has a model already.
     from workers.policies.intents import IntentModel
     from workers.policies.learn import fingerprint, learn

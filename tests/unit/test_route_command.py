@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,6 +39,7 @@ def test_json_says_target_rule_confidence_and_why_each_rule_matched(topology: st
         "target": "llm",
         "rule": "screens",
         "confidence": 1.0,
+        "intent": None,
         "rules": [
             {"rule": "screens", "target": "llm", "matched": True, "why": "keyword '蓝屏' is in the text"},
             {"rule": "default", "target": "small", "matched": True, "why": "it has no conditions"},
@@ -67,3 +69,104 @@ def test_a_table_marks_the_rule_that_was_taken(topology: str) -> None:
 def test_what_is_no_envelope_is_wrong_usage(topology: str, arguments: list[str], given: str | None) -> None:
     result = CliRunner().invoke(app, ["explain", *arguments, "--topology", topology], input=given)
     assert result.exit_code == ExitCode.USAGE
+
+
+INTENTS = {
+    "order": {"examples": ["where is my parcel", "我的快递到哪了", "parcel not delivered", "快递没到"]},
+    "refund": {"examples": ["i want my money back", "我要退款", "refund please", "退款没到账"]},
+    "unknown": {"examples": ["hello", "你好", "tell me a joke", "讲个笑话"]},
+}
+RULES = [
+    {"name": "money", "when": {"intent": "refund"}, "to": "llm"},
+    {"name": "default", "to": "small"},
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RELAYFLEET_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def written(path: Path, **changes: Any) -> str:
+    fields = {**TOPOLOGY, "intents": INTENTS, "routes": RULES, **changes}
+    path.write_text(yaml.safe_dump(fields, allow_unicode=True))
+    return str(path)
+
+
+def shown(*arguments: str, expect: ExitCode = ExitCode.DONE) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*arguments, "-o", "json"])
+    assert result.exit_code == expect, result.output
+    parsed: dict[str, Any] = json.loads(result.stdout)
+    return parsed
+
+
+def test_an_intent_is_shown_with_its_confidence_and_learnt_once(tmp_path: Path, home: Path) -> None:
+    file = written(tmp_path / "intents.yaml")
+    first = shown("explain", "--text", "退款怎么还没到", "-t", file)
+    assert (first["rule"], first["target"], first["intent"]["name"]) == ("money", "llm", "refund")
+    assert first["confidence"] == first["intent"]["confidence"] > 0.5
+    assert first["rules"][0]["why"] == f"intent is refund with confidence {first['confidence']:.2f}"
+    (kept,) = (home / "intents").iterdir()
+    stamp = kept.stat().st_mtime_ns
+    assert shown("explain", "--text", "退款怎么还没到", "-t", file) == first
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_a_kept_model_that_is_damaged_is_learnt_again(tmp_path: Path, home: Path) -> None:
+    file = written(tmp_path / "intents.yaml")
+    first = shown("explain", "--text", "退款", "-t", file)
+    (kept,) = (home / "intents").iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", b"garbage", whole[: len(whole) // 2], whole.replace(b"weights", b"weighty")):
+        kept.write_bytes(damaged)
+        assert shown("explain", "--text", "退款", "-t", file) == first
+        assert kept.read_bytes() == whole
+
+
+def test_evaluate_counts_and_tells_what_another_file_would_change(tmp_path: Path, home: Path) -> None:
+    examples = [
+        ("退款什么时候到", "refund"),
+        ("parcel where", "order"),
+        ("hello you", "unknown"),
+        ("快递", "refund"),
+    ]
+    file = tmp_path / "examples.jsonl"
+    file.write_text("\n".join(json.dumps({"text": text, "intent": intent}) for text, intent in examples))
+    now = written(tmp_path / "now.yaml")
+    new = written(tmp_path / "new.yaml", routes=[{"name": "all", "to": "small"}])
+    judged = shown("evaluate", str(file), "-t", now, "--against", new)
+    assert judged["examples"] == 4
+    assert judged["accuracy"] == 0.75
+    assert judged["intents"]["refund"] == {"precision": 1.0, "recall": 0.5, "examples": 2}
+    assert {"labelled": "refund", "said": "order", "examples": 1} in judged["confusion"]
+    assert judged["against"]["compared"] == 4
+    assert judged["against"]["moved"] == 1
+    assert judged["against"]["moves"] == [
+        {
+            "from": {"rule": "default", "target": "small"},
+            "to": {"rule": "all", "target": "small"},
+            "messages": 3,
+        },
+        {"from": {"rule": "money", "target": "llm"}, "to": {"rule": "all", "target": "small"}, "messages": 1},
+    ]
+    table = CliRunner().invoke(app, ["evaluate", str(file), "-t", now, "--against", new])
+    assert "keywords alone" in table.stdout
+    assert "1 of 4 messages would go to another target, 3 would take another rule" in table.stdout
+    assert "退款什么时候到" not in table.stdout
+
+
+@pytest.mark.parametrize("lines", ["", "[]\n", '{"text": "x"}\n', "not json\n"])
+def test_what_is_no_example_is_wrong_usage(tmp_path: Path, home: Path, lines: str) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text(lines)
+    arguments = ["evaluate", str(file), "-t", written(tmp_path / "t.yaml")]
+    assert CliRunner().invoke(app, arguments).exit_code == ExitCode.USAGE
+
+
+def test_without_intents_there_is_nothing_to_evaluate(topology: str, tmp_path: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text('{"text": "a", "intent": "b"}\n')
+    result = CliRunner().invoke(app, ["evaluate", str(file), "-t", topology])
+    assert result.exit_code == ExitCode.USAGE
+    assert "has no `intents`" in result.output

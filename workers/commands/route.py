@@ -1,4 +1,4 @@
-"""`relayfleet route explain`: which rule takes a message, and why."""
+"""`relayfleet route`: which rule takes a message, and why."""
 
 import sys
 from pathlib import Path
@@ -12,15 +12,22 @@ from schemas.codec import decode_request
 from schemas.envelope import Payload, Request
 from schemas.errors import DecodeError
 from workers import assembly
+from workers.commands.route_evaluate import evaluate
+from workers.commands.route_replay import replay
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
+from workers.core.logging import configure_logging
 from workers.core.settings import Settings
 from workers.policies.route import Explanation, Router, compile_routes
 from workers.policies.subject import Asked
 from workers.shell import Output, OutputOption, TopologyOption, console, fail, load, print_json
 
 app = typer.Typer(help="The routes of the topology.", no_args_is_help=True)
+
+
+app.command()(evaluate)
+app.command()(replay)
 
 
 @app.callback()
@@ -43,6 +50,7 @@ def explain(
 
     Exits 1 where a message has no route.
     """
+    configure_logging("route", level="warning")
     try:
         router = open_routes(topology)
         requests = [_asked(text, source)] if text is not None else _read(file)
@@ -87,13 +95,14 @@ def _show(router: Router, request: Request, output: Output) -> bool:
     """Print one message's way; whether it has one."""
     asked = Asked(request, at=SystemClock().wall())
     decision = router.decide(asked)
-    rules = router.explain(asked)
+    rules, guess = router.explain(asked), router.guess(asked)
     if output is Output.JSON:
         shown: dict[str, Any] = {
             "message_id": request.message_id,
             "target": decision.target if decision else None,
             "rule": decision.rule if decision else None,
             "confidence": decision.confidence if decision else None,
+            "intent": guess and {"name": guess.intent, "confidence": round(guess.confidence, 4)},
             "rules": [
                 {"rule": rule.rule, "target": rule.target, "matched": rule.matched, "why": rule.why}
                 for rule in rules
@@ -102,8 +111,10 @@ def _show(router: Router, request: Request, output: Output) -> bool:
         print_json(shown)
     else:
         where = f"{decision.target} (rule {decision.rule})" if decision else "nowhere: no rule takes it"
+        about = f"; intent {guess.intent}, confidence {guess.confidence:.2f}" if guess else ""
         console().print(
-            Text(f"{request.message_id} goes to {where}"), _table(rules, decision.rule if decision else None)
+            Text(f"{request.message_id} goes to {where}{about}"),
+            _table(rules, decision.rule if decision else None),
         )
     return decision is not None
 

@@ -1,7 +1,7 @@
 """Learning the intents from their examples. Importing scikit-learn takes a second, so only this module does, when used."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from workers.policies.intents import FORMAT, IntentModel, ngrams
 
 PENALTY = 1.0
 """`C` of the linear classifier; of 0.1, 0.3, 1 and 3 the best in cross-validation."""
-FOLDS = 5
+FOLDS = 4
 SHARPNESS = 4.0
 """Where there are too few examples to measure it."""
 
@@ -83,11 +83,3 @@ def _surprise(scores: NDArray[Any], labels: NDArray[Any]) -> float:
     scores = scores - scores.max(axis=1, keepdims=True)
     right: NDArray[Any] = scores[np.arange(len(labels)), labels] - np.log(np.exp(scores).sum(axis=1))
     return float(-right.mean())
-
-
-def examples_of(labelled: Sequence[tuple[str, str]]) -> dict[str, Intent]:
-    """Intents from pairs of text and name."""
-    grouped: dict[str, list[str]] = {}
-    for text, name in labelled:
-        grouped.setdefault(name, []).append(text)
-    return {name: Intent(examples=tuple(examples)) for name, examples in grouped.items()}

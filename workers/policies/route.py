@@ -8,7 +8,7 @@ from workers.core.topology.model import Topology
 from workers.policies.classify import KeywordIndex
 from workers.policies.compile import Compiler, intents_of
 from workers.policies.conditions import AllOf
-from workers.policies.guess import Classifier
+from workers.policies.guess import Classifier, Guess
 from workers.policies.subject import Asked, Subject, guess_all
 
 
@@ -81,6 +81,10 @@ class Router:
             for number in left:
                 decided[number] = _first(rules, subjects[number])
         return decided
+
+    def guess(self, asked: Asked) -> Guess | None:
+        """What the message is about; None without intents."""
+        return Subject(asked, self.index, self.model).guess()
 
     def explain(self, asked: Asked) -> list[Explanation]:
         """What every rule says, in order; the first that matched is the decision."""

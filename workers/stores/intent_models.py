@@ -19,7 +19,8 @@ Arrays = Mapping[str, NDArray[Any]]
 def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of a file; None where there is none, or none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file open that it finds to be none of its own.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         return None

@@ -25,7 +25,7 @@ class Classifier:
         self.guesses = guesses
         self.asked: list[list[str]] = []
 
-    def classify(self, texts: list[str]) -> list[Guess]:  # type: ignore[override]
+    def classify(self, texts: list[str]) -> list[Guess]:
         self.asked.append(list(texts))
         return [self.guesses.get(text, Guess("unknown", 0.2)) for text in texts]
 
