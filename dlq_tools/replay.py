@@ -59,7 +59,7 @@ class Replay:
         selection: Selection,
         follower: Follower | None,
         lease: JobLease,
-        patience: float = 5.0,
+        patience: float = 3.0,
     ) -> None:
         self.progress = Progress()
         self._around = around

@@ -102,8 +102,8 @@ def purge(
         condition = _before(before, partition)
         async with open_surroundings(loaded, settings, kafka) as around:
             plan = await plan_purge(around, topic, condition)
-            _say_loss(topic, plan, output)
             _require_settled(topic, plan)
+            _say_loss(topic, plan, output)
             if plan.records:
                 _require_consent(topic, confirm)
                 await purge_letters(around, topic, plan)

@@ -18,7 +18,7 @@ from confluent_kafka import Message, Producer
 from schemas.dead_letter import dead_letter_headers
 from schemas.errors import ErrorClass
 from tests.dlq_world import envelope, failure
-from tests.support import consume, reading, unique
+from tests.support import consume, produce, reading, unique
 from workers.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,8 +68,6 @@ class Deployment:
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         """The command line of `relayfleet …`."""
-        if arguments[0] == "dlq":
-            return (sys.executable, "-c", "from dlq_tools.replay_cli import app; app()", *arguments[1:])
         return (sys.executable, "-m", "workers", *arguments)
 
     async def dlq(self, *arguments: str, **environment: str) -> Result:
@@ -100,6 +98,11 @@ class Deployment:
             producer.poll(0)
         assert producer.flush(30) == 0
 
+    def add_raw(self, values: Sequence[bytes]) -> None:
+        """Put dead letters of the target with these values on the topic."""
+        headers = [(name, value or b"") for name, value in self._headers(2, "llm")]
+        produce(self.bootstrap, self.dead_letters, values, headers=headers)
+
     def _headers(self, number: int, target: str | None) -> Sequence[tuple[str, bytes | None]]:
         if target is not None and number % 10 == 0:  # as Kafka Connect writes them
             return (
@@ -123,26 +126,20 @@ class Deployment:
             str(orjson.loads(each.value() or b"{}")["message_id"]) for each in self.records(count, topic)
         )
 
-    def length(self) -> int:
-        """How many records the target's topic has."""
-        consumer = reading(self.bootstrap, self.target)
+    def length(self, topic: str | None = None) -> int:
+        """How many records a topic (the target's) has."""
+        consumer = reading(self.bootstrap, topic or self.target)
         try:
-            return sum(consumer.get_watermark_offsets(place)[1] for place in consumer.assignment())
+            bounds = [consumer.get_watermark_offsets(place) for place in consumer.assignment()]
+            return sum(end - first for first, end in bounds)
         finally:
             consumer.close()
 
     def records(self, count: int, topic: str | None = None) -> list[Message]:
         """Everything on a topic (the target's), at least `count` records of it."""
-        found = consume(self.bootstrap, topic or self.target, count) if count else []
-        consumer = reading(self.bootstrap, topic or self.target)
-        try:
-            rest: list[Message] = []
-            while batch := consumer.consume(5000, timeout=0.5):
-                rest += batch
-        finally:
-            consumer.close()
-        assert len(rest) >= len(found)
-        return rest
+        found = consume(self.bootstrap, topic or self.target, count)
+        more = self.length(topic) - len(found)  # what came beside what was asked for
+        return consume(self.bootstrap, topic or self.target, count + more) if more else found
 
     def _run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Result:
         done = subprocess.run(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.dlq_deployment import Deployment, deploy, kill
-from tests.support import eventually
+from tests.support import eventually, produce
 
-LETTERS, KILLS = 4000, 4
+LETTERS, KILLS = 3000, 3
 
 
 @pytest.fixture
@@ -67,3 +67,81 @@ async def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(deployment: Deplo
     refused = await deployment.dlq("replay", "--job", "slow", "--resume")
     assert refused.code == 2
     assert "was cancelled" in refused.errors
+
+
+async def test_a_change_that_raises_names_its_message_and_sends_nothing(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.add(30)
+    file = tmp_path / "change.py"
+    file.write_text(
+        "def transform(envelope):\n    return envelope if envelope['message_id'] != 'm-22' else 1 / 0\n"
+    )
+    failed = await deployment.dlq("replay", "--transform", str(file), "--yes")
+    assert failed.code == 2
+    assert "m-22" in failed.errors
+    assert "ZeroDivisionError" in failed.errors
+    assert deployment.length() == 0
+
+
+async def test_an_edited_copy_is_what_is_replayed(deployment: Deployment, tmp_path: Path) -> None:
+    produce(
+        deployment.bootstrap, deployment.dead_letters, [b'{"message_id": "e-1", "payload": {}}'], partition=0
+    )
+    position = f"{deployment.dead_letters}:0:0"
+    editor = tmp_path / "editor"
+    editor.write_text(
+        '#!/bin/sh\nprintf \'{"message_id":"e-1","source":"web","payload":{"text":"hi"},"timestamp":1}\' > "$1"\n'
+    )
+    editor.chmod(0o755)
+    kept = await deployment.dlq("edit", position, "--yes", EDITOR=str(editor))
+    assert kept.code == 0, kept.errors
+    assert '+  "source": "web",' in kept.output
+    done = await deployment.dlq("replay", position, "--to", "llm", "-o", "json")
+    assert done.json["sent"] == 1, done
+    [replayed] = deployment.records(1)
+    assert b'"text":"hi"' in (replayed.value() or b"")
+    [original] = deployment.records(1, deployment.dead_letters)
+    assert original.value() == b'{"message_id": "e-1", "payload": {}}'
+
+
+async def test_what_is_no_envelope_after_an_edit_is_not_kept(deployment: Deployment) -> None:
+    produce(deployment.bootstrap, deployment.dead_letters, [b'{"message_id": "e-1"}'], partition=0)
+    refused = await deployment.dlq(
+        "edit", f"{deployment.dead_letters}:0:0", "--set", "timestamp=never", "--yes"
+    )
+    assert refused.code == 2
+    assert "timestamp" in refused.errors
+
+
+async def test_a_purge_wants_the_topics_name_and_deletes_only_what_is_settled(deployment: Deployment) -> None:
+    deployment.add(30)
+    topic = deployment.dead_letters
+    refused = await deployment.dlq("purge", topic, "--before", "5", "--confirm", topic)
+    assert refused.code == 2
+    assert "not settled" in refused.errors
+    done = await deployment.dlq("discard", "--reason", "test", "--yes", "-o", "json")
+    assert done.json == {"selected": 30, "discarded": 30, "left_out": {}}
+    unnamed = await deployment.dlq("purge", topic, "--before", "5")
+    assert unnamed.code == 2
+    assert "nothing was deleted" in unnamed.errors
+    purged = await deployment.dlq("purge", topic, "--before", "5", "--confirm", topic, "-o", "json")
+    assert purged.code == 0, purged.errors
+    assert purged.json["deleted"] > 0
+    assert deployment.length(topic) == 30 - purged.json["deleted"]
+
+
+async def test_what_leads_nowhere_is_said_before_anything_is_sent(deployment: Deployment) -> None:
+    deployment.add(3, first=2, target="gone")
+    gone = await deployment.dlq("replay", "--yes")
+    assert gone.code == 2
+    assert "target 'gone' is not in the topology any more" in gone.errors
+    nowhere = await deployment.dlq("replay", "--to", "nowhere", "--yes")
+    assert nowhere.code == 2
+    assert "neither a target (there are llm) nor a topic" in nowhere.errors
+    missing = await deployment.dlq("replay", "--topic", "dlq.missing", "--yes")
+    assert missing.code == 2
+    assert "dlq.missing" in missing.errors
+    where = await deployment.dlq("replay", "--where", "class = ", "--yes")
+    assert where.code == 2
+    assert "--where" in where.errors
