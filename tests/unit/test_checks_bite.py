@@ -1,5 +1,6 @@
 """Each check of `make check` is shown a fault and must refuse it: a gate that can't fail is no gate."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -91,3 +92,16 @@ def test_an_import_that_points_up_is_refused(copy: Path, place: str, planted: st
     result = _run(copy, "lint-imports", "--no-cache")
     assert result.returncode == 1
     assert contract in result.stdout
+
+
+def test_every_suppression_names_its_rule_and_its_reason() -> None:
+    suppression = re.compile(r"# (ruff: )?noqa|# type: ignore|# pragma")
+    explained = re.compile(r"noqa: [A-Z0-9, ]+ - \S|type: ignore\[[a-z-]+\] +# \S")
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for package in ("workers", "schemas", "dlq_tools", "benchmarks")
+        for path in (ROOT / package).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if suppression.search(line) and not explained.search(line)
+    ]
+    assert bare == []

@@ -95,17 +95,11 @@ class KafkaAdmin:
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
         """See `Admin`. Raises `UsageError` for a topic that does not exist."""
-        known = await self._known()
-        missing = sorted(set(topics) - set(known))
-        if missing:
-            raise UsageError(
-                f"topics do not exist: {', '.join(missing)}; `relayfleet topology apply` creates them"
-            )
-        places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
+        places = await self._places(topics)
         if not places:
             return {}
-        first = await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first = await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the client's own gap
+        end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # the client's own gap
         return {place: (first[place], end[place]) for place in places}
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
@@ -122,11 +116,13 @@ class KafkaAdmin:
     ) -> Mapping[TopicPartition, tuple[int, int] | None]:
         """See `Admin`. Raises `UsageError` for a topic that does not exist."""
         spec = (
-            OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+            OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]  # the client's own gap
             if timestamp_ms is None
             else OffsetSpec.for_timestamp(timestamp_ms)
         )
-        places = list(await self.end_offsets(topics))
+        places = await self._places(topics)
+        if not places:
+            return {}
         answers = await self._await_all(
             self._client.list_offsets(
                 {ClientPartition(*place): spec for place in places}, request_timeout=self._timeout
@@ -169,6 +165,16 @@ class KafkaAdmin:
         except KafkaException as error:
             raise self._translated(kafka_error(error)) from error
         return {name: topic for name, topic in answer.topics.items() if topic.error is None}
+
+    async def _places(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """Every partition of these topics. Raises `UsageError` for one that does not exist."""
+        known = await self._known()
+        missing = sorted(set(topics) - set(known))
+        if missing:
+            raise UsageError(
+                f"topics do not exist: {', '.join(missing)}; `relayfleet topology apply` creates them"
+            )
+        return [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
 
     async def _configs(self, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """What was set on the topics themselves."""

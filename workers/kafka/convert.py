@@ -14,7 +14,7 @@ def received(message: Message) -> Received:
     """A consumed message without error. `timestamp_ms` is -1 where the record has none."""
     try:
         headers = message.headers()
-        return _record(message, tuple(headers) if headers else _NONE)  # type: ignore[arg-type]
+        return _record(message, tuple(headers) if headers else _NONE)  # type: ignore[arg-type]  # a list where it was read
     except (UnicodeDecodeError, SystemError):
         # The client sets the first and goes on as if nothing were; the interpreter then finds it, here at the latest.
         _warn(message)
@@ -22,11 +22,10 @@ def received(message: Message) -> Received:
 
 
 def _record(message: Message, headers: Headers) -> Received:
-    # The client types these as optional for messages that carry an error; consumed ones have them.
     return Received(
-        message.topic(),  # type: ignore[arg-type]
-        message.partition(),  # type: ignore[arg-type]
-        message.offset(),  # type: ignore[arg-type]
+        message.topic(),  # type: ignore[arg-type]  # None only in messages that carry an error, as the next two
+        message.partition(),  # type: ignore[arg-type]  # see above
+        message.offset(),  # type: ignore[arg-type]  # see above
         message.key(),
         message.value(),
         headers,

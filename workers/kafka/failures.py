@@ -5,8 +5,7 @@ from confluent_kafka import KafkaError, KafkaException
 from schemas.errors import ErrorClass, Stage
 from workers.core.errors import FatalError, PermanentError, RelayError, UnreachableError, UsageError
 
-# librdkafka's own codes have names that start with an underscore; they are public all the same.
-# ruff: noqa: SLF001
+# ruff: noqa: SLF001 - librdkafka's own codes have names that start with an underscore, and are public all the same
 
 _TOO_LARGE = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
