@@ -47,24 +47,25 @@ async def look(admin: Admin, named: Sequence[str], own: str, now_ms: int) -> lis
     if missing := [name for name in named if name not in existing]:
         raise UsageError(f"there is no topic {', '.join(map(repr, missing))} on this cluster")
     chosen = [name for name in sorted(existing) if named or name == own or is_dead_letters(name)]
-    return [await _look(admin, name, now_ms) for name in chosen]
+    bounds = await admin.end_offsets(chosen)
+    oldest = await admin.offsets_at(chosen, 0)
+    newest = await admin.offsets_at(chosen, None)
+    recent = await admin.offsets_at(chosen, now_ms - HOUR_MS)
+
+    def looked(topic: str) -> TopicLook:
+        places = [place for place in bounds if place.topic == topic]
+        return TopicLook(
+            topic=topic,
+            partitions=len(places),
+            depth=sum(bounds[place][1] - bounds[place][0] for place in places),
+            oldest_ms=min((at[1] for place in places if (at := oldest[place])), default=None),
+            newest_ms=max((at[1] for place in places if (at := newest[place])), default=None),
+            last_hour=sum(bounds[place][1] - at[0] for place in places if (at := recent[place])),
+        )
+
+    return [looked(topic) for topic in chosen]
 
 
 def is_dead_letters(topic: str) -> bool:
     """Whether a topic is named as those of dead letters are."""
     return topic.startswith(_BEFORE) or topic.endswith(_AFTER)
-
-
-async def _look(admin: Admin, topic: str, now_ms: int) -> TopicLook:
-    bounds = await admin.end_offsets([topic])
-    oldest = [found for found in (await admin.offsets_at([topic], 0)).values() if found]
-    newest = [found for found in (await admin.offsets_at([topic], None)).values() if found]
-    recent = await admin.offsets_at([topic], now_ms - HOUR_MS)
-    return TopicLook(
-        topic=topic,
-        partitions=len(bounds),
-        depth=sum(end - first for first, end in bounds.values()),
-        oldest_ms=min((time for _, time in oldest), default=None),
-        newest_ms=max((time for _, time in newest), default=None),
-        last_hour=sum(bounds[place][1] - found[0] for place, found in recent.items() if found),
-    )
