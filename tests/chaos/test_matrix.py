@@ -163,6 +163,7 @@ def _judge(case: Case, history: History) -> None:
     assert history.strangers == []
     assert set(history.dead_letters) == set(history.failed)
     assert history.failed == [] or case.may_fail
+    assert history.contradictions == [] or case.may_fail
     if case.repeats is not None:
         assert len(history.paid_twice) <= case.repeats
     if case.repeats == 0 and not case.may_fail:
