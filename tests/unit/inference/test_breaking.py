@@ -13,6 +13,7 @@ from workers.backends.memory import ANSWER, MemoryBackend
 from workers.core.clock import ManualClock, SystemClock
 from workers.core.errors import MessageError, PermanentError, TransientError
 from workers.core.metrics import Metrics
+from workers.core.ports import Claimed
 from workers.core.records import Outgoing
 from workers.inference.pool import Pool, PoolRules, Seat, Slot, TurnedAwayError
 from workers.policies.balance import BalancePolicy
@@ -106,6 +107,17 @@ async def test_a_target_that_falls_back_hands_messages_on_as_they_came() -> None
     assert world.answered == []
     labels = {"target": TARGET, "fallback": "small"}
     assert world.metrics.registry.get_sample_value("relayfleet_rerouted_total", labels) == 10
+
+
+@pytest.mark.parametrize("fallback", [(), ("small",)])
+async def test_a_message_that_is_turned_away_lets_go_of_its_id(fallback: tuple[str, ...]) -> None:
+    world = World(backends=[failing()], rules=PoolRules(breaker=LONG, waits=False))
+    world.target = replace(world.target, fallback=fallback)
+    async with world.running():
+        world.send(*(f"m{number}" for number in range(20)))
+        await eventually(lambda: world.committed_offset() == 20)
+        claims = [await world.outcomes.claim(f"test\x00m{number}") for number in range(20)]
+    assert all(isinstance(claim, Claimed) for claim in claims)
 
 
 async def test_a_message_goes_on_to_the_next_fallback_of_the_target_it_came_from() -> None:
