@@ -7,11 +7,13 @@ from functools import partial
 from itertools import count
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.kafka_worlds import KafkaWorld, RecordingListener
 from tests.support import eventually, unique
 from workers.core.deadlines import Deadline
 from workers.core.records import Outgoing, Position, Received, TopicPartition
+from workers.kafka.consumer import KafkaSubscription
 from workers.kafka.membership import SubscriptionPolicy
 
 
@@ -212,3 +214,35 @@ async def test_the_old_protocol_keeps_the_same_promises(world: KafkaWorld) -> No
     await eventually(lambda: len(second.received) == 400, timeout=20)
     assert list(second.owned.values()) == [Position(600, "m")]
     assert first.trespassers == second.trespassers == []
+
+
+async def test_the_marks_of_transactions_are_no_lag(world: KafkaWorld) -> None:
+    """Whoever restarts where nothing moves though there is lag would restart for ever."""
+    topic, group, listener = world.topic(), unique("group"), RecordingListener()
+    place = TopicPartition(topic, 0)
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": unique("transaction")})
+    await asyncio.to_thread(producer.init_transactions, 20)
+    for finish in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(topic, b"value")
+        await asyncio.to_thread(producer.flush, 20)
+        await asyncio.to_thread(finish, 20)
+    producer.begin_transaction()  # and one that stays open
+    producer.produce(topic, b"value")
+    await asyncio.to_thread(producer.flush, 20)
+    for _ in range(2):  # from the beginning, and from the position of the last record
+        subscription = world.subscription(group, [topic])
+        await subscription.start(listener)
+        await eventually(lambda: place in listener.owned and listener.received, timeout=20)
+        await eventually(partial(_has_no_lag, subscription, place))
+        await asyncio.sleep(0.5)
+        assert (await subscription.lag())[place] == 0
+        await subscription.commit({place: Position(listener.received[-1].offset + 1)})
+        await subscription.close(Deadline.after(10))
+        listener.owned.clear()
+    assert listener.values() == [b"value"]
+    await asyncio.to_thread(producer.abort_transaction, 20)
+
+
+async def _has_no_lag(subscription: KafkaSubscription, place: TopicPartition) -> bool:
+    return (await subscription.lag()).get(place) == 0

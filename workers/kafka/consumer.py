@@ -11,7 +11,7 @@ revocation, nor the other way round.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -59,6 +59,7 @@ class KafkaSubscription:
         self._releasing = False
         self._epochs: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
+        self._at_end: set[TopicPartition] = set()
         self._revocations: set[asyncio.Task[None]] = set()
 
     # -- the port ------------------------------------------------------------------------------------------------
@@ -100,8 +101,10 @@ class KafkaSubscription:
         """See `Subscription`. The end of a paused partition is the one from before the pause."""
         if self._thread is None:
             return {}
+        # What lies between the last record and the end, where nothing is left to read, are a transaction's marks.
+        read = self._at_end - self._holding.keeping
         return {
-            place: max(0, end - self._next.get(place, low))
+            place: 0 if place in read else max(0, end - self._next.get(place, low))
             for place, (low, end) in self._thread.ends.items()
             if place in self._epochs and end >= 0
         }
@@ -134,6 +137,10 @@ class KafkaSubscription:
         """See `LoopSide`."""
         self._handed += len(batch)
         self._put(partial(self._take, batch, ends))
+
+    def at_end(self, places: Collection[TopicPartition]) -> None:
+        """See `LoopSide`."""
+        self._put(partial(self._take_end, places))
 
     def assigned(
         self, positions: Mapping[TopicPartition, Position | None], epochs: Mapping[TopicPartition, int]
@@ -180,6 +187,7 @@ class KafkaSubscription:
 
     def _take(self, batch: list[Received], ends: Mapping[TopicPartition, int]) -> None:
         self._taken += len(batch)
+        self._at_end.difference_update(ends)
         admitted = self._holding.admit(batch, ends)
         if admitted is batch:
             self._next.update(ends)
@@ -189,6 +197,9 @@ class KafkaSubscription:
                 {TopicPartition(record.topic, record.partition): record.offset + 1 for record in admitted}
             )
             self._deliver(admitted)
+
+    def _take_end(self, places: Collection[TopicPartition]) -> None:
+        self._at_end.update(place for place in places if place in self._epochs)
 
     def _deliver(self, batch: list[Received]) -> None:
         if self._listener is not None:
@@ -215,6 +226,7 @@ class KafkaSubscription:
         self, positions: Mapping[TopicPartition, Position | None], epochs: Mapping[TopicPartition, int]
     ) -> None:
         self._epochs.update(epochs)
+        self._at_end.difference_update(epochs)
         self._next.update({place: at.offset for place, at in positions.items() if at is not None})
         if self._listener is not None:
             self._listener.assigned(positions)
@@ -265,6 +277,7 @@ class KafkaSubscription:
         for place in partitions:
             self._epochs.pop(place, None)
             self._next.pop(place, None)
+            self._at_end.discard(place)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

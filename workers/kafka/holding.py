@@ -74,6 +74,11 @@ class Holding:
         """Whether `release` would give something."""
         return any(place not in self.paused for place in self._kept)
 
+    @property
+    def keeping(self) -> frozenset[TopicPartition]:
+        """The partitions that something is kept of."""
+        return frozenset(self._kept)
+
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """These are not ours any more: what is kept of them is for the next owner to fetch."""
         self.paused.difference_update(partitions)

@@ -48,6 +48,8 @@ def member_config(
         "group.protocol": protocol,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
+        # Behind a transaction the last record is not the end: only this tells that nothing is left to read.
+        "enable.partition.eof": True,
         "auto.offset.reset": policy.start_at,
         "max.poll.interval.ms": int(policy.max_poll_interval * 1000),
     }

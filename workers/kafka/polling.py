@@ -44,6 +44,9 @@ class LoopSide(RebalanceSide, Interface):
     def records(self, batch: list[Received], ends: Mapping[TopicPartition, int]) -> None:
         """Records came; `ends` has the next offset of each partition in `batch`."""
 
+    def at_end(self, places: Collection[TopicPartition]) -> None:
+        """Nothing more can be read of these for now."""
+
     def failed(self, error: BaseException) -> None:
         """It is over."""
 
@@ -149,10 +152,13 @@ class PollThread:
 
     def _hand_over(self, messages: list[Message]) -> None:
         batch: list[Received] = []
+        at_end: dict[TopicPartition, int] = {}  # and the offset of that end
         for message in messages:
             error = message.error()
             if error is None:
                 batch.append(received(message))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes have such names
+                at_end[_place(message)] = message.offset() or 0
             else:
                 self._judge(error)
         ends = ends_of(batch)
@@ -164,6 +170,8 @@ class PollThread:
                 del ends[place]
         if batch:
             self._loop_side.records(batch, ends)
+        if at_end:
+            self._loop_side.at_end([place for place, end in at_end.items() if ends.get(place, end) <= end])
 
     def _judge(self, error: KafkaError) -> None:
         """Raise for what polling on does not mend."""
@@ -222,6 +230,10 @@ class PollThread:
         except (KafkaException, RuntimeError) as error:
             why = kafka_error(error).str() if isinstance(error, KafkaException) else str(error)
             _log.warning("kafka_leave_failed", group=self._group, error=why)
+
+
+def _place(message: Message) -> TopicPartition:
+    return TopicPartition(message.topic() or "", message.partition() or 0)
 
 
 def _switch(method: Callable[[list[ClientPartition]], None], places: Collection[TopicPartition]) -> None:
