@@ -2,14 +2,17 @@
 
 import asyncio
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
+from confluent_kafka import Producer
 
+from tests.fleet import free_port
 from tests.router_process import RouterRig, Tap, envelope
-from tests.support import consume, eventually, produce
+from tests.support import consume, eventually, produce, unique
 from workers.core.exit_codes import ExitCode
 
 
@@ -135,3 +138,33 @@ async def test_a_drain_ends_at_its_deadline_and_commits_nothing_unfinished(rig: 
     await eventually(lambda: '"hanging"' in rig.log.read_text(), 30)
     assert await rig.end(hanging) == ExitCode.ABORTED
     assert rig.lag() == 1
+
+
+async def test_what_a_transaction_took_back_is_not_routed_and_its_marks_are_no_lag(rig: RouterRig) -> None:
+    """Whoever restarts where nothing moves though there is lag would restart for ever."""
+    rig.prepare(partitions=1)
+    port = free_port()
+    router = rig.start("--health-port", str(port))
+    producer = Producer({"bootstrap.servers": rig.bootstrap, "transactional.id": unique("transaction")})
+    await asyncio.to_thread(producer.init_transactions, 20)
+    for finish, name in (
+        (producer.commit_transaction, "sent"),
+        (producer.abort_transaction, "taken-back"),
+        (producer.commit_transaction, "last"),
+    ):
+        producer.begin_transaction()
+        producer.produce(rig.requests, envelope(name))
+        await asyncio.to_thread(producer.flush, 20)
+        await asyncio.to_thread(finish, 20)
+    routed = await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 2)
+    assert [orjson.loads(message.value() or b"")["message_id"] for message in routed] == ["sent", "last"]
+    await eventually(lambda: _lag_shown(port) == 0, 20)
+    await rig.end(router)
+
+
+def _lag_shown(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+        lines = answer.read().decode().splitlines()
+    values = [float(line.split()[-1]) for line in lines if line.startswith("relayfleet_lag{")]
+    assert values
+    return sum(values)

@@ -33,10 +33,18 @@ async def _ask(app: RouterApp) -> dict[TopicPartition, Standing]:
     ends, beginnings = await asyncio.gather(
         app.consumer.highwaters(*assigned), app.consumer.earliest_offsets(*assigned)
     )
-    return {
-        TopicPartition(*partition): Standing(position, beginnings[partition], ends[partition])
-        for partition, position in positions.items()
-    }
+    standings = {}
+    for partition, position in positions.items():
+        if position != ends[partition] and await _read_to(app, TP(*partition)) == ends[partition]:
+            position = ends[partition]  # what is left are the marks of transactions
+        standings[TopicPartition(*partition)] = Standing(position, beginnings[partition], ends[partition])
+    return standings
+
+
+async def _read_to(app: RouterApp, partition: TP) -> int | None:
+    """The next offset to be fetched; None while something that was fetched is not finished."""
+    ledger = app.slices.ledgers.get(partition)
+    return None if ledger is not None and ledger.in_flight else await app.consumer.position(partition)
 
 
 def _position(app: RouterApp, partition: TP) -> int | None:

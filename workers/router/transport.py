@@ -7,6 +7,7 @@ once a slice. Acknowledging an event finishes its slice, and only the contiguous
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
@@ -80,6 +81,18 @@ class Slices(SchedulingStrategyT):
                     yield tp, piece
 
 
+class CommittedOnly(AIOKafkaConsumerThread):
+    """Faust's thread around aiokafka, which would also read what a transaction took back."""
+
+    logger = FAUST_LOGGER
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust sets it only where it writes in transactions itself; it is looked at when the consumer starts.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
+        return consumer
+
+
 class SliceConsumer(AiokafkaConsumer):
     """Faust's consumer with our bookkeeping of offsets."""
 
@@ -89,6 +102,9 @@ class SliceConsumer(AiokafkaConsumer):
         self.ledgers: dict[TP, Ledger] = {}
         self._something_finished = Event()
         super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> CommittedOnly:
+        return CommittedOnly(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         message = SliceMessage(tp, record, self.app.consumer_generation_id)
