@@ -65,8 +65,17 @@ class Surroundings:
 class Pipeline:
     """Makes outcomes out of one target's messages."""
 
-    def __init__(self, policy: TargetPolicy, pool: Pool, once: OncePerId, around: Surroundings) -> None:
+    def __init__(
+        self,
+        policy: TargetPolicy,
+        pool: Pool,
+        once: OncePerId,
+        around: Surroundings,
+        exists: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """`exists`: whether there is such a target."""
         self._policy = policy
+        self._exists = exists
         self._pool = pool
         self._repeats = Repeats(once, pool.give_up, self._acquire, around.sleep)
         self._around = around
@@ -99,7 +108,8 @@ class Pipeline:
 
     def _turn_away(self, message: Message) -> Outcome:
         """Every breaker is open and the topology says not to wait: on to the next target, else an error at once."""
-        targets = (*message.marks.fallback, *self._policy.fallback)
+        # What a header names may be gone from the topology since, or was made up.
+        targets = (*filter(self._exists, message.marks.fallback), *self._policy.fallback)
         if targets:
             return Rerouted(targets[0], targets[1:])
         reason = f"every instance of {self._policy.name} is out of service"

@@ -83,7 +83,7 @@ class TargetWorker:
         self._group = setup.names.worker_group(self.target)
         settlement = Settlement(self.target, setup.names, around.clock)
         tally = Tally(self.target, ports.metrics, around.events, around.clock)
-        pipeline = Pipeline(setup.target, ports.pool, ports.once, around)
+        pipeline = Pipeline(setup.target, ports.pool, ports.once, around, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)

@@ -131,6 +131,16 @@ async def test_a_message_goes_on_to_the_next_fallback_of_the_target_it_came_from
     assert h.get(last.headers, h.ATTEMPT) is None
 
 
+async def test_a_fallback_that_is_no_target_any_more_is_passed_over() -> None:
+    world = World(backends=[failing()], rules=PoolRules(breaker=LONG, waits=False))
+    world.target = replace(world.target, fallback=("smallest",))
+    async with world.running():
+        world.send(*(f"m{number}" for number in range(20)), headers=((h.FALLBACK, b"gone,,no/topic,small"),))
+        await eventually(lambda: world.committed_offset() == 20)
+    assert world.errors == []
+    assert h.get(world.broker.records(FALLBACK)[-1].headers, h.FALLBACK) == "smallest"
+
+
 async def test_a_retry_that_waits_for_an_open_breaker_ends_with_its_deadline() -> None:
     world = World(backends=[failing()], rules=PoolRules(breaker=BreakerPolicy(min_calls=1, open_for=1000.0)))
     world.retry(attempts=100)

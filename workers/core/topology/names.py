@@ -24,6 +24,10 @@ class Names:
         """The topic that a target's workers read."""
         return self._targets[target] or f"{self.requests}.{target}"
 
+    def knows(self, target: str) -> bool:
+        """Whether the topology has this target."""
+        return target in self._targets
+
     def retry(self, target: str, delay: str) -> str:
         """The topic where a target's messages wait for `delay`, written as in the topology (`30s`, `5m`)."""
         return f"{self.target(target)}.retry.{delay}"
