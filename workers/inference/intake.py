@@ -181,6 +181,16 @@ class Intake:
         self._end(everything)
 
     @property
+    def waits(self) -> bool:
+        """Whether a message waits for a time that is known: for its next attempt, or in a delay topic."""
+        now = self._clock.monotonic()
+        return any(
+            (assignment.held and assignment.held[0][0] > now)
+            or any(message.wakes_at > now for message in assignment.running)
+            for assignment in self.assignments
+        )
+
+    @property
     def assignments(self) -> Collection[Assignment]:
         """The partitions that are ours."""
         return self._assignments.values()

@@ -69,6 +69,7 @@ class Message:
         "task",
         "ticket",
         "waiting",
+        "wakes_at",
         "wire",
     )
 
@@ -90,6 +91,7 @@ class Message:
         self.instance: str | None = None  # of the last attempt
         self.model_seconds = 0.0  # in all attempts made here
         self.waiting = False  # in memory, for its next attempt
+        self.wakes_at = 0.0  # when its wait for the next attempt is over
         self.started = False  # its task has run
         self.given_up = False
         self.ticket = 0  # of the safety valve

@@ -234,6 +234,7 @@ class Pipeline:
             message.waiting = True
             if message.assignment.ending:
                 raise AbandonedError
+            message.wakes_at = self._clock.monotonic() + seconds
             await self._around.sleep(seconds)
 
         retrying = AsyncRetrying(

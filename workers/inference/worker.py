@@ -181,6 +181,7 @@ class TargetWorker:
             "every instance is out of service": self._ports.pool.out_of_service,
             "Kafka takes no records": self._delivery.pending,
             "the store of outcomes is down": self._ports.once.waiting,
+            "messages wait for their next attempt": self._intake.waits,
         }
         return "; ".join(reason for reason, holds in reasons.items() if holds)
 

@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import pytest
 
+from schemas import headers as h
 from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.inference.world import World
+from tests.unit.inference.world import TOPIC, World, envelope
 from workers.core.clock import ManualClock, SystemClock
 from workers.core.errors import FatalError, TransientError
 from workers.core.exit_codes import ExitCode
+from workers.core.records import Outgoing
 from workers.inference.service import ServiceLimits, WorkerService
 
 
@@ -126,3 +128,32 @@ async def test_a_worker_that_waits_for_kafka_or_has_nothing_to_do_is_not_stuck(w
     world.broker.release_deliveries()
     stop.set()
     assert await running is ExitCode.DONE
+
+
+async def _waits_and_lives(service: WorkerService, seconds: float) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    await eventually(lambda: service.progress()["llm"].excuse == "messages wait for their next attempt")
+    began = service.progress()["llm"].seen_at
+    await eventually(lambda: running.done() or service.progress()["llm"].seen_at > began + seconds)
+    assert not running.done()
+    assert service.alive().ok
+    stop.set()
+    assert await running is ExitCode.DONE
+
+
+async def test_a_worker_whose_backend_asks_for_patience_is_not_stuck(world: World) -> None:
+    """A restart would ask at once, which is what the backend asks not to do, and forget how often it did."""
+    world.backend.default = TransientError(ErrorClass.RATE_LIMITED, "wait", retry_after=30)
+    world.retry(hold_up_to=60, max_wait=0.1)
+    world.send("a")
+    await _waits_and_lives(_impatient(world), 1)
+
+
+async def test_a_worker_whose_messages_are_not_due_is_not_stuck(world: World) -> None:
+    topic = f"{TOPIC}.retry.15m"
+    world.intake = replace(world.intake, delays={topic: 900.0})
+    due = round((SystemClock().wall() + 900) * 1000)
+    headers = ((h.NOT_BEFORE, b"%d" % due),)
+    world.broker.append(Outgoing(topic, None, envelope("a"), headers, partition=0))
+    await _waits_and_lives(_impatient(world), 1)
