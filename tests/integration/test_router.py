@@ -9,6 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from tests.fleet import free_port
 from tests.router_process import RouterRig, Tap, envelope
@@ -168,3 +170,17 @@ def _lag_shown(port: int) -> float:
     values = [float(line.split()[-1]) for line in lines if line.startswith("relayfleet_lag{")]
     assert values
     return sum(values)
+
+
+async def test_a_partition_that_is_added_is_soon_read(rig: RouterRig) -> None:
+    rig.prepare(partitions=1)
+    router = await rig.in_service()
+    await asyncio.to_thread(produce, rig.bootstrap, rig.requests, [envelope("before")])
+    await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 1)
+    admin = AdminClient({"bootstrap.servers": rig.bootstrap})
+    (added,) = admin.create_partitions([NewPartitions(rig.requests, 2)]).values()
+    await asyncio.to_thread(added.result, 15)
+    values = [envelope(f"m{number}") for number in range(10)]
+    await asyncio.to_thread(produce, rig.bootstrap, rig.requests, values, partition=1)
+    assert len(await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 11, 30)) == 11
+    assert await rig.end(router) == ExitCode.DONE

@@ -113,6 +113,8 @@ def _options(settings: GroupSettings) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.heartbeat,
         "broker_rebalance_timeout": settings.rebalance_timeout,
         "broker_request_timeout": max(40.0, settings.session_timeout),
+        # How long the messages of a partition that was added wait for being noticed; by default 5 minutes.
+        "consumer_metadata_max_age_ms": 10_000,
         "broker_commit_every": None,
         "broker_max_poll_records": _RECORDS_A_FETCH,
         "stream_buffer_maxsize": SLICES_QUEUED,
