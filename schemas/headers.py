@@ -3,7 +3,7 @@
 All values we write are UTF-8 text on one line; a name is overwritten, never repeated.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Record headers in order; Kafka allows a name twice and a null value."""
@@ -50,6 +50,10 @@ RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp 
 ROUTED_AT = "relay.routed-at"  # epoch milliseconds
 
 
+LONGEST_CARRIED = 1024
+"""Bytes. A trace's state has half as many at most; what is longer was written to do harm, or by mistake."""
+
+
 def get(headers: Headers, name: str) -> str | None:
     """The last value of this name, or None. Bytes that are not UTF-8 become U+FFFD; never raises."""
     for key, value in reversed(headers):
@@ -77,6 +81,14 @@ def without_headers(headers: Headers, names: Iterable[str]) -> Headers:
     """The headers less these names."""
     dropped = frozenset(names)
     return tuple(header for header in headers if header[0] not in dropped)
+
+
+def carried(headers: Headers, names: Collection[str]) -> Headers:
+    """The headers of these names that go on to a response: each once, and none so long that the response would not fit."""
+    found = {name: value for name, value in headers if name in names}
+    return tuple(
+        (name, value) for name, value in found.items() if value is None or len(value) <= LONGEST_CARRIED
+    )
 
 
 def to_bytes(text: str) -> bytes:

@@ -34,6 +34,14 @@ class Received(NamedTuple):
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
+LONGEST_ECHO = 65_536
+
+
+def echoed(key: bytes | None) -> bytes | None:
+    """The key of a request as that of its response. One that might leave no room for the response is left out."""
+    return key if key is None or len(key) <= LONGEST_ECHO else None
+
+
 class Outgoing(NamedTuple):
     """A record to produce. Without `partition` the key decides; without `timestamp_ms` the producer's clock does."""
 

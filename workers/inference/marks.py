@@ -6,6 +6,7 @@ from schemas import headers as h
 from workers.core.records import Received
 
 _DIGITS = 19  # of a 64-bit number
+_BYTES = 1024  # of a text that goes into responses: longer than any that we write
 
 
 class Marks(NamedTuple):
@@ -37,7 +38,9 @@ class Marks(NamedTuple):
             _text(values.get(h.ROUTE)),
             _text(values.get(h.TRACEPARENT)),
             _text(values.get(h.MESSAGE_ID)),
-            tuple((_text(values.get(h.FALLBACK)) or "").split(",")) if h.FALLBACK in values else (),
+            tuple((values[h.FALLBACK] or b"").decode("utf-8", "replace").split(","))
+            if h.FALLBACK in values
+            else (),
         )
 
 
@@ -46,4 +49,4 @@ def _int(value: bytes | None) -> int | None:
 
 
 def _text(value: bytes | None) -> str | None:
-    return value.decode("utf-8", "replace") if value else None
+    return value[:_BYTES].decode("utf-8", "replace") if value else None

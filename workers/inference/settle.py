@@ -10,7 +10,7 @@ from schemas.response import PayloadFields, ResponseFields, TimingFields, UsageF
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError
 from workers.core.ports import Answer
-from workers.core.records import Headers, Outgoing
+from workers.core.records import Headers, Outgoing, echoed
 from workers.core.topology.names import Names
 from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.policies.retry import TREATMENTS
@@ -98,10 +98,10 @@ class Settlement:
         headers = self._headers(message) + tuple(
             (name, h.to_bytes(value)) for name, value in encoded.headers.items()
         )
-        return Outgoing(self._names.responses, message.record.key, encoded.value, headers)
+        return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers)
 
     def _headers(self, message: Message) -> Headers:
-        passed = tuple(header for header in message.record.headers if header[0] in _PASSED_ON)
+        passed = h.carried(message.record.headers, _PASSED_ON)
         ours: Headers = ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header)
         if message.request is not None:
             ours = (*ours, (h.SOURCE, h.to_bytes(message.request.source)))

@@ -11,7 +11,7 @@ from schemas.envelope import Request
 from schemas.errors import ErrorClass, Stage
 from schemas.formats import WireFormat
 from schemas.response import ResponseFields
-from workers.core.records import Headers, Outgoing, Received
+from workers.core.records import Headers, Outgoing, Received, echoed
 from workers.core.topology.names import Names
 from workers.policies.retry import TREATMENTS
 from workers.policies.route import Decision
@@ -77,11 +77,12 @@ class Outcomes:
                 )
             )
         encoded = encode_response(_response(record, sender, decision, failure), sender.format)
-        carried = tuple(header for header in record.headers if header[0] in _CARRIED)
+        carried = h.carried(record.headers, _CARRIED)
         ours = {**encoded.headers, h.MESSAGE_ID: sender.message_id}
         if sender.source is not None:
             ours[h.SOURCE] = sender.source
-        outgoing.append(Outgoing(self._names.responses, key, encoded.value, h.with_headers(carried, ours)))
+        headers = h.with_headers(carried, ours)
+        outgoing.append(Outgoing(self._names.responses, echoed(key), encoded.value, headers))
         return Outcome(record, tuple(outgoing), sender, decision, failure.error_class, failure.stage)
 
 

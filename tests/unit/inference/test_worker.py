@@ -1,5 +1,8 @@
 import asyncio
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from schemas import headers as h
 from schemas.errors import ErrorClass
@@ -192,3 +195,29 @@ async def test_a_dead_letter_too_large_for_its_topic_still_leaves_a_response(wor
         await eventually(lambda: world.committed_offset() == 1)
     assert world.answered == ["a"]
     assert world.dead_letters == []
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        {"headers": ((h.TRACEPARENT, b"x" * 99_800),)},
+        {"headers": ((h.TRACESTATE, b"x" * 1000),) * 98},
+        {"key": b"x" * 99_900},
+    ],
+    ids=["a long header", "many headers", "a long key"],
+)
+async def test_what_a_request_carries_leaves_its_response_room(bomb: dict[str, Any]) -> None:
+    world = World(max_bytes=100_000)
+    async with world.running():
+        world.send("m1", **bomb)
+        await eventually(lambda: world.committed_offset() == 1)
+    assert [(response.message_id, response.status) for response in world.responses] == [("m1", "ok")]
+
+
+async def test_what_a_record_that_cannot_be_read_carries_leaves_its_response_room() -> None:
+    world = World(max_bytes=100_000)
+    async with world.running():
+        headers = ((h.MESSAGE_ID, b"x" * 60_000), (h.ROUTE, b"x" * 30_000))
+        world.broker.append(Outgoing(TOPIC, None, b"{", headers, partition=0))
+        await eventually(lambda: world.committed_offset() == 1)
+    assert [response.status for response in world.responses] == ["error"]

@@ -11,7 +11,7 @@ from workers.core.clock import ManualClock
 from workers.core.errors import FatalError
 from workers.core.events import EventLog
 from workers.core.metrics import ANSWERED, DEAD_LETTERED, RECEIVED, ROUTED, Metrics
-from workers.core.records import Received
+from workers.core.records import Headers, Received
 from workers.kafka.memory import MemoryBroker, MemoryPublisher
 from workers.router.batches import BatchRouter
 from workers.router.pipeline import Pipeline
@@ -149,3 +149,13 @@ async def test_a_batch_waits_for_room_and_no_longer(rig: Rig, monkeypatch: pytes
     await third
     await settle()
     assert rig.acknowledged == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"), [(b"x" * 99_900, ()), (b"k", (("tracestate", b"x" * 99_900),))], ids=["key", "header"]
+)
+async def test_what_a_record_carries_leaves_its_error_response_room(key: bytes, headers: Headers) -> None:
+    broker = MemoryBroker(partitions=1)
+    publisher = broker.publisher(topic_max_bytes={"model_responses": 100_000})
+    await batches(publisher).begin([received(b'{"message_id": "m1"}', key=key, headers=headers)])
+    assert ids(broker, "model_responses") == ["m1"]
