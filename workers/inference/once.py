@@ -49,7 +49,7 @@ class Later:
 
 
 Start = Lease | Answer | Later | None
-"""None: there is no store to ask and the topology says to go on."""
+"""None: no store can be asked and the topology says to go on, or what is on record makes no sense."""
 
 
 def key_of(request: Request) -> str:
@@ -95,10 +95,19 @@ class OncePerId:
                 self._held[key] = token
                 return Lease(key, token)
             case Recorded(outcome):
-                self._saved.inc()
-                return _answer(outcome)
+                return self._recorded(outcome)
             case Busy(retry_in):
                 return Later(min(retry_in, _LONGEST_LOOK))
+
+    def _recorded(self, outcome: bytes) -> Answer | None:
+        try:
+            answer = _answer(outcome)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # Of another version, or somebody else's: a second call costs less than a message that no worker survives.
+            log.warning("recorded_outcome_unreadable", why=type(error).__name__)
+            return None
+        self._saved.inc()
+        return answer
 
     async def answered(self, lease: Lease, answer: Answer) -> None:
         """Record the answer and end the lease. Returns also where the store is down: the answer goes out all the same."""

@@ -63,10 +63,6 @@ class Repeats:
         except BaseException:
             self._once.abandon(lease)
             raise
-        except TurnedAwayError:
-            # Whoever gets the message next, here or at the fallback, must not wait for us.
-            await self._once.failed(lease)
-            raise
         if isinstance(outcome, Answered):
             # Before the response is published: killed in between, the next worker finds the record and calls nobody.
             await self._once.answered(lease, outcome.answer)

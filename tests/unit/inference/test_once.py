@@ -9,10 +9,11 @@ from schemas.envelope import Payload, Request
 from workers.core.clock import ManualClock
 from workers.core.errors import UnreachableError
 from workers.core.metrics import CALLS_SAVED, Metrics
-from workers.core.ports import Answer, Claim, Usage
-from workers.inference.once import Later, Lease, OncePerId, OncePolicy
+from workers.core.ports import Answer, Claim, Claimed, Usage
+from workers.inference.once import Later, Lease, OncePerId, OncePolicy, key_of
 from workers.stores.memory import MemoryOutcomeStore
 
+UNREADABLE = [b"", b"{}", b"[]", b"\xff", b'"text"', b'{"text": "a", "usage": null, "of": "a later version"}']
 ANSWER = Answer("你好 \x00", "model-1", "stop", Usage(1, 2, 3))
 
 
@@ -134,3 +135,12 @@ async def test_any_payload_that_can_be_read_can_be_told_apart(store: _DownStore)
     request = Request(message_id="m-1", source="web", payload=odd, timestamp=0)
     await once.answered(await _lease(once, request), ANSWER)
     assert await once.begin(request) == ANSWER
+
+
+@pytest.mark.parametrize("outcome", UNREADABLE)
+async def test_a_record_of_another_version_is_no_reason_to_stop(store: _DownStore, outcome: bytes) -> None:
+    key = key_of(_request())
+    claim = await store.claim(key)
+    assert isinstance(claim, Claimed)
+    await store.record(key, claim.token, outcome)
+    assert await OncePerId("llm", store, OncePolicy(), Metrics()).begin(_request()) is None
