@@ -59,9 +59,9 @@ def key_of(request: Request) -> str:
     of the first.
     """
     # Not orjson: it refuses numbers beyond 64 bits, which a payload may hold.
-    payload = json.dumps(request.payload.model_dump(exclude_unset=True), sort_keys=True, default=str)
-    digest = hashlib.blake2b(payload.encode("ascii"), digest_size=12).hexdigest()
-    return f"{request.source}\x00{request.message_id}\x00{digest}"
+    payload = request.payload.model_dump(exclude_unset=True)
+    identity = json.dumps([request.source, request.message_id, payload], sort_keys=True, default=str)
+    return hashlib.blake2b(identity.encode("ascii"), digest_size=16).hexdigest()
 
 
 class OncePerId:

@@ -8,7 +8,7 @@ import pytest
 from schemas import headers as h
 from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.inference.world import TARGET, World, envelope
+from tests.unit.inference.world import TARGET, World, envelope, once_key
 from workers.backends.memory import ANSWER, MemoryBackend
 from workers.core.clock import ManualClock, SystemClock
 from workers.core.errors import MessageError, PermanentError, TransientError
@@ -116,7 +116,7 @@ async def test_a_message_that_is_turned_away_lets_go_of_its_id(fallback: tuple[s
     async with world.running():
         world.send(*(f"m{number}" for number in range(20)))
         await eventually(lambda: world.committed_offset() == 20)
-        claims = [await world.outcomes.claim(f"test\x00m{number}") for number in range(20)]
+        claims = [await world.outcomes.claim(once_key(f"m{number}")) for number in range(20)]
     assert all(isinstance(claim, Claimed) for claim in claims)
 
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.envelope import Payload, Request
 from workers.core.clock import ManualClock
@@ -144,3 +146,13 @@ async def test_a_record_of_another_version_is_no_reason_to_stop(store: _DownStor
     assert isinstance(claim, Claimed)
     await store.record(key, claim.token, outcome)
     assert await OncePerId("llm", store, OncePolicy(), Metrics()).begin(_request()) is None
+
+
+@given(st.text("a\\0\x00", min_size=1, max_size=4), st.text("a\\0\x00", min_size=1, max_size=4))
+def test_different_messages_have_different_keys(source: str, message_id: str) -> None:
+    """One of them would get the other's answer."""
+    for cut in range(1, len(source + message_id)):
+        whole = f"{source}\x00{message_id}"
+        other = _request(whole[cut + 1 :] or "a", whole[:cut])
+        same = (other.source, other.message_id) == (source, message_id)
+        assert same or key_of(other) != key_of(_request(message_id, source))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from schemas.codec import decode_response
+from schemas.codec import decode_request, decode_response
 from schemas.response import Response
 from tests.support import eventually
 from workers.backends.memory import MemoryBackend
@@ -22,7 +22,7 @@ from workers.core.records import Headers, Outgoing, Position, Received, TopicPar
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.inference.intake import IntakePolicy
-from workers.inference.once import OncePerId, OncePolicy
+from workers.inference.once import OncePerId, OncePolicy, key_of
 from workers.inference.pipeline import Surroundings, TargetPolicy
 from workers.inference.pool import Pool, PoolRules, Seat
 from workers.inference.throttle import Limits
@@ -60,6 +60,11 @@ def envelope(message_id: str, **fields: object) -> bytes:
             **fields,
         }
     )
+
+
+def once_key(message_id: str) -> str:
+    """The key of a message of `World.send` in the store of outcomes."""
+    return key_of(decode_request(envelope(message_id)).request)
 
 
 class StoreThatIsDown(MemoryOutcomeStore):
