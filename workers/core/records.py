@@ -34,6 +34,14 @@ class Received(NamedTuple):
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
+def weight(record: Received) -> int:
+    """Bytes of what a record holds. Headers can be as large as values."""
+    held = len(record.value or b"") + len(record.key or b"")
+    for name, value in record.headers:
+        held += len(name) + len(value or b"")
+    return held
+
+
 LONGEST_ECHO = 65_536
 
 

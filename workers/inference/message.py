@@ -11,7 +11,7 @@ from schemas.envelope import Request
 from schemas.formats import WireFormat
 from workers.core.errors import MessageError
 from workers.core.ports import Answer
-from workers.core.records import Position, Received, TopicPartition
+from workers.core.records import Position, Received, TopicPartition, weight
 from workers.inference.marks import Marks
 from workers.policies.offsets import OffsetTracker
 from workers.policies.retry import RetryState
@@ -40,7 +40,7 @@ class Assignment:
     open: bool = True
     ending: bool = False  # starts nothing more, not even another attempt
     moved: bool = False  # whether the position may have changed since the last commit
-    bytes_held: int = 0  # values of the records that are not finished
+    bytes_held: int = 0  # by the records that are not finished
     running: "set[Message]" = field(default_factory=set)  # started, neither finished nor abandoned
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever nothing is left running
     held: "deque[tuple[float, Message]]" = field(
@@ -63,6 +63,7 @@ class Message:
         "model_seconds",
         "record",
         "request",
+        "size",
         "started",
         "state",
         "taken_at",
@@ -80,6 +81,7 @@ class Message:
         self.assignment = assignment
         self.lane = lane
         self.taken_at = taken_at
+        self.size = weight(record)
         self.marks = Marks.read(record)
         first = self.marks.first_failed_ms
         self.state = RetryState(
@@ -103,11 +105,6 @@ class Message:
         if self.request is not None:
             return self.request.message_id
         return self.marks.message_id or self.record.position
-
-    @property
-    def size(self) -> int:
-        """Bytes of the value."""
-        return len(self.record.value or b"")
 
 
 class AbandonedError(Exception):

@@ -15,7 +15,7 @@ class Limits:
     span: int = (
         16_000  # consumed records behind the oldest unfinished: what a commit's metadata can always tell
     )
-    memory: int = 64 * 1024 * 1024  # bytes of the values of all partitions
+    memory: int = 64 * 1024 * 1024  # bytes of the records of all partitions
 
 
 class Throttle:

@@ -8,7 +8,7 @@ the client too.
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 
-from workers.core.records import Received, TopicPartition
+from workers.core.records import Received, TopicPartition, weight
 
 MAX_RECORDS = 1000
 MAX_BYTES = 4 * 1024 * 1024
@@ -108,7 +108,7 @@ class Holding:
 
 
 def _weight(record: Received) -> int:
-    return len(record.value or b"") + len(record.key or b"") + 100
+    return weight(record) + 100
 
 
 def ends_of(batch: Sequence[Received]) -> dict[TopicPartition, int]:

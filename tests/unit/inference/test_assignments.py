@@ -2,6 +2,9 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from schemas.errors import ErrorClass
 from tests.support import eventually
@@ -135,10 +138,13 @@ async def test_a_full_window_pauses_the_partition_and_room_resumes_it(world: Wor
         assert PLACE not in subscription.paused
 
 
-async def test_too_many_bytes_pause_every_partition(world: World) -> None:
-    world.limits(memory=300)
+@pytest.mark.parametrize(
+    ("memory", "large"), [(300, {}), (5000, {"headers": (("x", b"y" * 1000),)}), (5000, {"key": b"k" * 1000})]
+)
+async def test_too_many_bytes_pause_every_partition(world: World, memory: int, large: dict[str, Any]) -> None:
+    world.limits(memory=memory)
     world.backend.hold()
-    world.send(*(f"m{n}" for n in range(5)))
+    world.send(*(f"m{n}" for n in range(5)), **large)
     async with world.running() as subscription:
         await eventually(lambda: PLACE in subscription.paused)
         world.backend.release()

@@ -3,15 +3,14 @@
 import asyncio
 from dataclasses import replace
 
-from schemas.codec import decode_request
 from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.inference.world import StoreThatIsDown, World, envelope
+from tests.unit.inference.world import StoreThatIsDown, World, once_key
 from workers.backends.memory import MemoryBackend
 from workers.core.errors import TransientError
 from workers.core.metrics import CALLS_SAVED
 from workers.core.ports import Claimed
-from workers.inference.once import OncePolicy, key_of
+from workers.inference.once import OncePolicy
 from workers.inference.pool import PoolRules
 from workers.policies.breaker import BreakerPolicy
 from workers.stores.memory import MemoryOutcomeStore
@@ -81,7 +80,7 @@ async def test_a_copy_that_waits_holds_no_place_among_the_calls() -> None:
 
 async def test_a_message_that_another_worker_left_is_called_once_its_lease_has_ended() -> None:
     store = MemoryOutcomeStore(window=60, lease=0.05)
-    assert isinstance(await store.claim(_key("a")), Claimed)
+    assert isinstance(await store.claim(once_key("a")), Claimed)
     world = World(outcomes=store, once=OncePolicy(lease=0.05))
     world.send("a")
     async with world.running():
@@ -115,7 +114,7 @@ async def test_a_drained_worker_leaves_no_lease_behind() -> None:
     await worker.start(world.errors.append)
     await eventually(lambda: _asked(world) == ["a"])
     await worker.abort()
-    assert isinstance(await store.claim(_key("a")), Claimed)
+    assert isinstance(await store.claim(once_key("a")), Claimed)
 
 
 async def test_a_message_that_is_handed_on_leaves_no_lease_behind() -> None:
@@ -127,14 +126,8 @@ async def test_a_message_that_is_handed_on_leaves_no_lease_behind() -> None:
     world.send(*ids)
     async with world.running():
         await eventually(lambda: len(world.broker.records("model_requests.small")) == 10)
-        claims = [await world.outcomes.claim(_key(name)) for name in ids]
+        claims = [await world.outcomes.claim(once_key(name)) for name in ids]
     assert [type(claim) for claim in claims] == [Claimed] * 10
-
-
-def _key(message_id: str) -> str:
-    """What the store knows a message of `World.send` by."""
-    request, _ = decode_request(envelope(message_id), ())
-    return key_of(request)
 
 
 def _asked(world: World) -> list[str]:
