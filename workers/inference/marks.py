@@ -6,6 +6,7 @@ from schemas import headers as h
 from workers.core.records import Received
 
 _DIGITS = 19  # of a 64-bit number
+_AHEAD_MS = 3_600_000  # how far a clock may be ahead for Kafka; a dead letter from later than that it refuses
 _BYTES = 1024  # of a text that goes into responses: longer than any that we write
 
 
@@ -28,8 +29,10 @@ class Marks(NamedTuple):
         """Read them; what is absent or damaged counts as not said."""
         values = dict(record.headers)  # of a name that comes twice the last one counts
         received = _int(values.get(h.RECEIVED_AT))
+        if received is None or received > record.timestamp_ms + _AHEAD_MS:
+            received = record.timestamp_ms
         return cls(
-            record.timestamp_ms if received is None else received,
+            received,
             _int(values.get(h.ROUTED_AT)),
             _int(values.get(h.DEADLINE)),
             _int(values.get(h.FIRST_FAILED_AT)),

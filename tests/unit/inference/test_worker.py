@@ -221,3 +221,13 @@ async def test_what_a_record_that_cannot_be_read_carries_leaves_its_response_roo
         world.broker.append(Outgoing(TOPIC, None, b"{", headers, partition=0))
         await eventually(lambda: world.committed_offset() == 1)
     assert [response.status for response in world.responses] == ["error"]
+
+
+@pytest.mark.parametrize("received", [b"9" * 19, b"9" * 18, b"99999999999999"])
+async def test_a_dead_letter_never_has_a_time_that_kafka_refuses(received: bytes) -> None:
+    world = World()
+    async with world.running():
+        world.broker.append(Outgoing(TOPIC, None, b"{", ((h.RECEIVED_AT, received),), partition=0))
+        await eventually(lambda: world.committed_offset() == 1)
+    (letter,) = world.dead_letters
+    assert letter.timestamp_ms <= world.broker.records(TOPIC)[0].timestamp_ms
