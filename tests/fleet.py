@@ -81,7 +81,7 @@ class Fleet:
 
     def send(self, count: int, *, keys: int = 50, prefix: str = "m") -> list[str]:
         """Produce `count` envelopes with a plain client; returns when the broker has them all."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
         ids = [f"{prefix}-{len(self.sent) + number:06d}" for number in range(count)]
         for number, message_id in enumerate(ids):
             self._produce(producer, message_id, f"k{number % keys}".encode())
@@ -91,7 +91,7 @@ class Fleet:
 
     async def send_steadily(self, count: int, rate: float, *, keys: int = 50) -> None:
         """Produce `count` envelopes at `rate` a second."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
         start = time.monotonic()
         for number in range(count):
             message_id = f"s-{len(self.sent):06d}"

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.fleet import free_port
+from tests.processes import free_port
 from tests.router_process import RouterRig, Tap, envelope
 from tests.support import consume, eventually, produce, unique
 from workers.core.exit_codes import ExitCode
