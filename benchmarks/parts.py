@@ -5,9 +5,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from workers.local.broker import EmbeddedBroker
 from workers.local.free_ports import Ports
@@ -48,3 +50,16 @@ def _until_listening(port: int) -> None:
         if time.monotonic() > until:
             raise SystemExit("the stub model does not start")
         time.sleep(0.05)
+
+
+@contextmanager
+def measured(command: Sequence[str], log: Path) -> Iterator[psutil.Process]:
+    """A Python process under measurement; what it wrote is shown where it ends badly."""
+    with log.open("wb") as output:
+        running = subprocess.Popen([sys.executable, *command], stdout=output, stderr=output)
+        try:
+            yield psutil.Process(running.pid)
+        finally:
+            running.terminate()
+            if running.wait(30) not in {0, -15}:
+                sys.stderr.write(log.read_text())

@@ -10,7 +10,6 @@ messages are sent at their intended times, whether earlier ones came back or not
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,7 +27,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.parts import broker
+from benchmarks.parts import broker, measured
 from workers.core.clock import SystemClock
 
 PARTITIONS = 4
@@ -158,14 +157,8 @@ def _process(kind: str, deployment: Deployment, folder: Path) -> Iterator[psutil
         command = ["-m", "benchmarks.bare_router", deployment.kafka, deployment.name]
     else:
         command = ["-m", "workers", "router", "--topology", str(topology)]
-    with (folder / "log").open("wb") as log:
-        running = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
-        try:
-            yield psutil.Process(running.pid)
-        finally:
-            running.terminate()
-            if running.wait(30) not in {0, -15}:
-                sys.stderr.write((folder / "log").read_text())
+    with measured(command, folder / "log") as process:
+        yield process
 
 
 def _watch(reader: Consumer, messages: int, process: psutil.Process) -> tuple[float, float]:

@@ -9,7 +9,6 @@ count. The bare loop consumes, calls with pyreqwest, and produces; it commits wh
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.parts import broker, stub_model
+from benchmarks.parts import broker, measured, stub_model
 from workers.core.clock import SystemClock
 
 TARGET = "llm"
@@ -147,14 +146,8 @@ def _process(name: str, deployment: Deployment, folder: Path) -> Iterator[psutil
         command = ["-m", "benchmarks.bare_worker", deployment.kafka, deployment.stub, deployment.name]
     else:
         command = ["-m", "workers", "worker", "--topology", str(topology)]
-    with (folder / "log").open("wb") as log:
-        running = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
-        try:
-            yield psutil.Process(running.pid)
-        finally:
-            running.terminate()
-            if running.wait(30) not in {0, -15}:
-                sys.stderr.write((folder / "log").read_text())
+    with measured(command, folder / "log") as process:
+        yield process
 
 
 def _watch(name: str, deployment: Deployment, messages: int, process: psutil.Process) -> Result:

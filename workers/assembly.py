@@ -147,7 +147,7 @@ def learned_intents(topology: Topology, settings: Settings) -> "IntentModel":
         except ValueError as error:
             log.warning("a learnt model is not used and is learnt again", path=str(path), error=str(error))
     model = learn(topology.intents)
-    log.info("intents were learnt", intents=len(model.names))
+    log.info("intents_learnt", intents=len(model.names))
     write_arrays(path, model.arrays())
     return model
 

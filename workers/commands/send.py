@@ -77,13 +77,17 @@ def send(
             if reader is None:
                 _say_sent(sent, output)
                 return ExitCode.DONE
-            waiting = {message_id for message_id in sent if message_id}
-            unknown = sum(message_id is None for message_id in sent)
-            code = await _outcomes(reader, waiting, timeout, output)
-            _say_unknown(unknown, output)
-            return ExitCode.FAILED if unknown else code
+            return await _follow(reader, sent, timeout, output)
 
     run(main)
+
+
+async def _follow(reader: Reader, sent: list[str | None], patience: float, output: Output) -> ExitCode:
+    """Print the outcomes of what was sent; one whose id is not known can't be told from others."""
+    unknown = sent.count(None)
+    code = await _outcomes(reader, {message_id for message_id in sent if message_id}, patience, output)
+    _say_unknown(unknown, output)
+    return ExitCode.FAILED if unknown else code
 
 
 def _envelopes(

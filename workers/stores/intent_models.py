@@ -25,7 +25,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("a learnt model can't be read and is learnt again", path=str(path), error=str(error))
+        log.warning("learnt_model_unreadable", path=str(path), error=str(error), so="it is learnt again")
         return None
 
 
@@ -39,6 +39,6 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
         Path(temporary).replace(path)
     except OSError as error:
-        log.warning("the learnt model can't be kept", path=str(path), error=error.strerror)
+        log.warning("learnt_model_not_kept", path=str(path), error=error.strerror)
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
