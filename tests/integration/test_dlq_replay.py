@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ async def test_a_replay_that_is_killed_again_and_again_sends_every_letter_once(
     process = deployment.start(*options, "--yes")
     for _ in range(KILLS):
         goal = deployment.length() + drawn.randint(1, 700)
-        await eventually(lambda goal=goal: deployment.length() >= goal, 30.0, interval=0.005)
+        await eventually(partial(_has_come_to, deployment, goal), 30.0, interval=0.005)
         await asyncio.sleep(drawn.random() / 20)  # somewhere between two writes
         assert process.poll() is None, "it ended before it was killed"
         kill(process)
@@ -38,6 +39,10 @@ async def test_a_replay_that_is_killed_again_and_again_sends_every_letter_once(
     assert [message_id for message_id, times in sent.items() if times > 1] == []
     shown = (await deployment.dlq("jobs", "show", "night", "-o", "json")).json
     assert (shown["sent"], shown["state"]) == (LETTERS, "sent")
+
+
+def _has_come_to(deployment: Deployment, goal: int) -> bool:
+    return deployment.length() >= goal
 
 
 async def test_two_operators_at_once_send_every_letter_once(deployment: Deployment) -> None:
