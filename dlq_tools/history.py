@@ -1,4 +1,4 @@
-"""What `fleet_logs` tells about a message, looked up around the time when it failed."""
+"""What `fleet_logs` tells about a message, from shortly before it failed on."""
 
 from typing import Any
 
@@ -12,7 +12,6 @@ from workers.core.records import Received
 
 _BUDGET = 5.0  # seconds: a look at one letter must not turn into a search
 _BEFORE_MS = 60_000
-_AFTER_MS = 60_000
 _WAIT = 0.2
 
 
@@ -30,14 +29,14 @@ async def history(
     events: list[dict[str, Any]] = []
     async with open_reader([logs], starts) as reader:
         while clock.monotonic() < until and not reader.at_end:
-            events += await _events(reader, letter.message_id, letter.failed_at_ms + _AFTER_MS)
+            events += await _events(reader, letter.message_id)
     return sorted(events, key=lambda event: float(event["timestamp"]))
 
 
-async def _events(reader: Reader, message_id: str, until_ms: int) -> list[dict[str, Any]]:
+async def _events(reader: Reader, message_id: str) -> list[dict[str, Any]]:
     told = message_id.encode()
     records = await reader.read(_WAIT)
-    near = (record for record in records if record.timestamp_ms <= until_ms and told in (record.value or b""))
+    near = (record for record in records if told in (record.value or b""))
     return [event for record in near if (event := _event(record)).get("message_id") == message_id]
 
 
