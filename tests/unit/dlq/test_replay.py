@@ -188,6 +188,18 @@ async def test_a_letter_that_was_sent_while_ours_was_planned_is_left_alone(world
     assert len(world.sent()) == 5
 
 
+async def test_a_letter_that_was_claimed_while_ours_was_planned_is_left_to_the_claim(world: DlqWorld) -> None:
+    world.add(*(dead_letter(number) for number in range(5)))
+    ana, ben = await world.around("ana"), await world.around("ben")
+    job = await world.begin(ben, "b")
+    theirs = Claim(job="a", token="t", at=1, letters=grouped(world.letters()[:3]))
+    meddling = Meddling(ben, lambda: ana.ledger.write([(f"{CLAIM}a/t-1", theirs)]))
+    stale = Surroundings(ben.ledger, ben.publisher, meddling, ben.open_reader, ben.clock)  # type: ignore[arg-type]
+    replay, _ = await world.run(stale, job)
+    assert (replay.progress.sent, replay.progress.kept[Stays.TAKEN]) == (2, 3)
+    assert all(ben.ledger.state.state(letter) is State.PLANNED for letter in world.letters()[:3])
+
+
 async def test_the_same_job_is_not_run_twice_at_once(world: DlqWorld) -> None:
     world.add(dead_letter(1))
     ana, ben = await world.around("ana"), await world.around("ben")
