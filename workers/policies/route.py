@@ -45,7 +45,9 @@ class Rule:
         """The decision of this rule, where it holds."""
         if not self.when.holds(subject):
             return None
-        guess = subject.guess() if self.intents else None
+        if not self.intents:
+            return self.always
+        guess = subject.guess()
         if guess is None or guess.intent not in self.intents:
             return self.always
         return Decision(self.target, self.name, round(guess.confidence, 4))

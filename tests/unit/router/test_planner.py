@@ -1,5 +1,7 @@
 """Every record has exactly one outcome, and the caller always learns."""
 
+from collections.abc import Sequence
+
 import orjson
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from schemas.errors import ErrorClass
 from tests.unit.router.support import envelope, received, topology
 from workers.core.clock import ManualClock
 from workers.core.records import Outgoing
+from workers.policies.guess import Guess
 from workers.policies.route import Decision, Router
 from workers.policies.subject import Asked
 from workers.router.outcomes import Outcome
@@ -206,3 +209,26 @@ def test_whatever_the_fields_there_is_an_outcome(context: object) -> None:
     value = orjson.dumps({"message_id": context, "source": context, "payload": context, "timestamp": context})
     assert plan(value).error is ErrorClass.SCHEMA
     assert plan(envelope(context=context)).outgoing
+
+
+def test_a_batch_is_classified_once_and_each_message_goes_where_its_intent_says() -> None:
+    class Counting:
+        batches = 0
+
+        def classify(self, texts: Sequence[str]) -> list[Guess]:
+            self.batches += 1
+            return [Guess("urgent" if "now" in text else "unknown", 0.9) for text in texts]
+
+    classifier = Counting()
+    deployment = topology(
+        intents={"urgent": {"examples": ["now"]}, "unknown": {"examples": ["hello"]}},
+        routes=[
+            {"name": "urgent", "when": {"intent": "urgent", "min_confidence": 0.8}, "to": "soon"},
+            {"name": "default", "to": "llm"},
+        ],
+    )
+    planner = Planner(deployment, ManualClock(), classifier)
+    outcomes = planner.plan([received(envelope(text=text)) for text in ("now", "later", "right now")])
+    assert [outcome.decision and outcome.decision.target for outcome in outcomes] == ["soon", "llm", "soon"]
+    assert [outcome.decision and outcome.decision.confidence for outcome in outcomes] == [0.9, 1.0, 0.9]
+    assert classifier.batches == 1
