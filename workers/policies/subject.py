@@ -76,7 +76,7 @@ class Subject:
 
 
 def guess_all(subjects: Sequence[Subject], model: Classifier) -> None:
-    """Ask the classifier about many messages at once: a tenth of the cost of asking one by one."""
+    """Ask the classifier about many messages at once: half the cost of asking one by one."""
     guesses = model.classify([subject.text() for subject in subjects])
     for subject, guess in zip(subjects, guesses, strict=True):
         subject.guessed(guess)

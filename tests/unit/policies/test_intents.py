@@ -1,6 +1,9 @@
 """Learning intents, telling them apart, and the examples that are shipped."""
 
+import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,6 +107,23 @@ def test_learning_again_gives_the_same(small: IntentModel) -> None:
     assert all(np.array_equal(value, small.arrays()[name]) for name, value in again.arrays().items())
 
 
+def digest() -> str:
+    """Of a model that was learnt anew, and of what it says."""
+    model = learn(SMALL)
+    scores = model.scores(["where is my refund", "退款到哪了", "a joke about a parcel"] * 20)
+    data = [array.tobytes() for _, array in sorted(model.arrays().items())]
+    return hashlib.sha256(b"".join([*data, scores.tobytes()])).hexdigest()
+
+
+def test_another_process_learns_and_says_the_same() -> None:
+    """Though sets of texts have another order in every process."""
+    program = f"from {__name__} import digest; print(digest())"
+    other = subprocess.run(
+        [sys.executable, "-c", program], cwd=EXAMPLES.parents[1], capture_output=True, check=True, text=True
+    )
+    assert other.stdout.strip() == digest()
+
+
 def test_a_model_is_the_same_after_its_arrays(small: IntentModel) -> None:
     back = IntentModel.from_arrays(small.arrays())
     texts = ["退款", "where is it", "", "😀", "joke"]
@@ -189,4 +209,6 @@ def test_keywords_are_what_one_intents_examples_share() -> None:
     assert "parcel" in keywords["order"]
     assert "退款" in keywords["refund"]
     assert UNKNOWN not in keywords
+    both = intents(a=("red car", "red bus", "red"), b=("red hat", "red cap hat"))
+    assert keywords_of(both) == {"a": (), "b": ("hat",)}
     assert by_keywords(SMALL, ["parcel?", "要退款", "你好"]) == ["order", "refund", UNKNOWN]
