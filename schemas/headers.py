@@ -3,7 +3,7 @@
 All values we write are UTF-8 text on one line; a name is overwritten, never repeated.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Record headers in order; Kafka allows a name twice and a null value."""
@@ -50,6 +50,7 @@ RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp 
 ROUTED_AT = "relay.routed-at"  # epoch milliseconds
 
 
+_CARRIED = frozenset({TRACEPARENT, TRACESTATE, REPLY_PARTITION, REPLAY_ID, REPLAY_COUNT})
 LONGEST_CARRIED = 1024
 """Bytes. A trace's state has half as many at most; what is longer was written to do harm, or by mistake."""
 
@@ -83,9 +84,9 @@ def without_headers(headers: Headers, names: Iterable[str]) -> Headers:
     return tuple(header for header in headers if header[0] not in dropped)
 
 
-def carried(headers: Headers, names: Collection[str]) -> Headers:
-    """The headers of these names that go on to a response: each once, and none so long that the response would not fit."""
-    found = {name: value for name, value in headers if name in names}
+def carried(headers: Headers) -> Headers:
+    """The headers that go on from a request to its response: each once, none so long that the response would not fit."""
+    found = {name: value for name, value in headers if name in _CARRIED}
     return tuple(
         (name, value) for name, value in found.items() if value is None or len(value) <= LONGEST_CARRIED
     )

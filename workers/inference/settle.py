@@ -15,7 +15,6 @@ from workers.core.topology.names import Names
 from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.policies.retry import TREATMENTS
 
-_PASSED_ON = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION, h.REPLAY_ID, h.REPLAY_COUNT})
 _OF_ONE_TARGET = frozenset({h.ATTEMPT, h.DEFERRALS, h.NOT_BEFORE, h.FALLBACK})
 
 
@@ -101,7 +100,7 @@ class Settlement:
         return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers)
 
     def _headers(self, message: Message) -> Headers:
-        passed = h.carried(message.record.headers, _PASSED_ON)
+        passed = h.carried(message.record.headers)
         ours: Headers = ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header)
         if message.request is not None:
             ours = (*ours, (h.SOURCE, h.to_bytes(message.request.source)))

@@ -18,7 +18,6 @@ from workers.policies.route import Decision
 
 _MAX_ID = 256
 _ROUTER = "router"  # `source` of a response to a message that has no target
-_CARRIED = frozenset({h.TRACEPARENT, h.TRACESTATE, h.REPLY_PARTITION})
 
 
 class Sender(NamedTuple):
@@ -77,7 +76,7 @@ class Outcomes:
                 )
             )
         encoded = encode_response(_response(record, sender, decision, failure), sender.format)
-        carried = h.carried(record.headers, _CARRIED)
+        carried = h.carried(record.headers)
         ours = {**encoded.headers, h.MESSAGE_ID: sender.message_id}
         if sender.source is not None:
             ours[h.SOURCE] = sender.source

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from schemas import headers as h
 from schemas.codec import decode_response
 from schemas.errors import ErrorClass
 from tests.unit.router.support import envelope, received, topology
@@ -232,3 +233,9 @@ def test_a_batch_is_classified_once_and_each_message_goes_where_its_intent_says(
     assert [outcome.decision and outcome.decision.target for outcome in outcomes] == ["soon", "llm", "soon"]
     assert [outcome.decision and outcome.decision.confidence for outcome in outcomes] == [0.9, 1.0, 0.9]
     assert classifier.batches == 1
+
+
+def test_a_replay_that_fails_in_the_router_is_answered_under_its_job() -> None:
+    outcome = plan(b"?", headers=((h.REPLAY_ID, b"job/dlq:0:1"), (h.REPLAY_COUNT, b"1")))
+    carried = headers_of(outcome.outgoing[1])
+    assert (carried[h.REPLAY_ID], carried[h.REPLAY_COUNT]) == ("job/dlq:0:1", "1")
