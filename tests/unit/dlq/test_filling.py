@@ -25,6 +25,8 @@ class Kafka:
         self.broker.create(TopicState(TOPIC, 2, 1, {}))
         self.read: list[Received] = []
         self.dies_after: int | None = None
+        self.batch = 1
+        self.late: tuple[int, ...] = ()  # letters that come between the look at the offsets and the reading
 
     def add(self, *numbers: int, partition: int = 0) -> None:
         """Letters with these numbers as their ids."""
@@ -40,6 +42,7 @@ class Kafka:
         async def opened(
             topics: Sequence[str], starts: Mapping[TopicPartition, int]
         ) -> AsyncIterator[Reader]:
+            self.add(*self.late)
             reader = CountingReader(self, MemoryReader(self.broker, topics, starts))
             await reader.start()
             yield reader
@@ -53,7 +56,7 @@ class Kafka:
 
 
 class CountingReader:
-    """A reader that hands out one record at a time, and goes away when it is told to."""
+    """A reader that hands out so many records at a time, and goes away when it is told to."""
 
     def __init__(self, kafka: Kafka, reader: MemoryReader) -> None:
         self._kafka = kafka
@@ -68,7 +71,8 @@ class CountingReader:
             raise UnreachableError("the broker went away")
         if not self._waiting:
             self._waiting = list(await self._reader.read(0.0))
-        batch, self._waiting = self._waiting[:1], self._waiting[1:]
+        size = self._kafka.batch
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         self._kafka.read += batch
         return batch
 
@@ -112,15 +116,14 @@ async def test_the_index_knows_what_was_purged(kafka: Kafka, tmp_path: Path) -> 
 async def test_what_comes_while_it_reads_is_left_for_the_next_time(kafka: Kafka, tmp_path: Path) -> None:
     kafka.add(0, 1)
     index = await open_index(kafka.admin, tmp_path, TOPIC)
+    kafka.batch, kafka.late = 10, (2, 3)
     told: list[tuple[int, int]] = []
-
-    def tick(done: int, of: int) -> None:
-        told.append((done, of))
-        kafka.add(100 + len(told))
-
-    assert await fill(index, kafka.admin, kafka.open_reader, tick) == 2
+    assert await fill(index, kafka.admin, kafka.open_reader, lambda done, of: told.append((done, of))) == 2
     assert told[-1] == (2, 2)
+    kafka.late = ()
     assert len(index) == 2
+    assert await kafka.fill(index) == 2
+    assert [letter.offset for letter in index.select()] == [0, 1, 2, 3]
 
 
 async def test_an_interrupted_look_goes_on_from_the_last_batch(
