@@ -12,6 +12,7 @@ import pytest
 
 from tests import brokers
 from tests.brokers import PrivateBroker
+from tests.support import unavailable
 from workers.core.settings import Settings
 
 B = TypeVar("B")
@@ -30,9 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap address of a real broker, `HOST:PORT`, shared by the whole session."""
-    settings = Settings.read()
-    choice = settings.environment.get("RELAYFLEET_TEST_KAFKA", "")
-    yield from _provide(_shared(choice), settings)
+    choice = Settings.read().environment.get("RELAYFLEET_TEST_KAFKA", "")
+    yield from _provide(_shared(choice))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def restartable_kafka(_private_kafka: PrivateBroker) -> Iterator[PrivateBroker]:
 
 @pytest.fixture(scope="session")
 def _private_kafka() -> Iterator[PrivateBroker]:
-    yield from _provide(brokers.private(), Settings.read())
+    yield from _provide(brokers.private())
 
 
 def _shared(choice: str) -> AbstractContextManager[str]:
@@ -54,15 +54,11 @@ def _shared(choice: str) -> AbstractContextManager[str]:
     return nullcontext(choice) if ":" in choice else brokers.embedded()
 
 
-def _provide(broker: AbstractContextManager[B], settings: Settings) -> Iterator[B]:
-    """No broker is a failure where CI runs, and a reason to skip on somebody's laptop."""
+def _provide(broker: AbstractContextManager[B]) -> Iterator[B]:
     try:
         provided = broker.__enter__()
     except Exception as error:  # noqa: BLE001 - whatever keeps it from starting is the reason
-        reason = f"no broker to test with: {error}"
-        if settings.ci:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unavailable(f"no broker to test with: {error}")
     try:
         yield provided
     finally:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import files
 from pathlib import Path
 
-import pytest
+from tests.support import unavailable
 
 PRODUCE, OFFSET_COMMIT, OFFSET_FETCH, CONSUMER_GROUP_HEARTBEAT = 0, 8, 9, 68
 _PRODUCER = 0
@@ -21,7 +21,7 @@ _V_TOPIC, _V_PARTITION, _V_VALUE, _V_HEADER = 1, 3, 4, 9
 def _library() -> ctypes.CDLL:
     found = [item for item in files("confluent-kafka") or [] if "librdkafka" in item.name]
     if not found:
-        pytest.skip("this build of confluent-kafka has its librdkafka elsewhere")
+        unavailable("this build of confluent-kafka has its librdkafka elsewhere")
     library = ctypes.CDLL(str(Path(str(found[0].locate()))))
     for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
         getattr(library, name).restype = ctypes.c_void_p

@@ -4,13 +4,15 @@ import asyncio
 import inspect
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
+import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from workers.core.deadlines import Deadline
+from workers.core.settings import Settings
 
 T = TypeVar("T")
 
@@ -50,6 +52,13 @@ async def eventually(
             name = getattr(condition, "__qualname__", repr(condition))
             raise AssertionError(f"{name} did not come true within {timeout} s; last: {last!r}")
         await asyncio.sleep(interval)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """What a test needs is not there: a failure where CI runs, and a reason to skip on somebody's laptop."""
+    if Settings.read().ci:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def unique(name: str) -> str:
