@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
@@ -77,7 +78,7 @@ class Pipeline:
         self._policy = policy
         self._exists = exists
         self._pool = pool
-        self._repeats = Repeats(once, pool.give_up, self._acquire, around.sleep)
+        self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock
         self._usual = UsualTime()
@@ -230,21 +231,22 @@ class Pipeline:
             steps.append(step)
             return step.seconds if isinstance(step, WaitInMemory) else 0.0
 
-        async def sleep(seconds: float) -> None:
-            message.waiting = True
-            if message.assignment.ending:
-                raise AbandonedError
-            message.wakes_at = self._clock.monotonic() + seconds
-            await self._around.sleep(seconds)
-
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(MessageError),
             wait=wait,
             stop=lambda _: not isinstance(steps[-1], WaitInMemory),
-            sleep=sleep,
+            sleep=partial(self._wait, message),
             retry_error_callback=lambda state: self._end(_failure(state), steps[-1]),
         )
         return await retrying(attempt)
+
+    async def _wait(self, message: Message, seconds: float) -> None:
+        """Wait in memory. Raises `AbandonedError` where the assignment ends: somebody else waits on."""
+        message.waiting = True
+        if message.assignment.ending:
+            raise AbandonedError
+        message.wakes_at = self._clock.monotonic() + seconds
+        await self._around.sleep(seconds)
 
     async def _next(self, message: Message) -> Answer:
         """Another attempt, with an instance that has not just failed where there is one."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from schemas.envelope import Request
 from workers.core.ports import Answer
-from workers.inference.message import AbandonedError, Answered, Message, Outcome
+from workers.inference.message import Answered, Message, Outcome
 from workers.inference.once import Later, Lease, OncePerId
 from workers.inference.pool import Slot, TurnedAwayError
 
@@ -19,12 +19,12 @@ class Repeats:
         once: OncePerId,
         give_up: Callable[[Slot], None],
         acquire: Callable[[Message], Awaitable[Slot]],
-        sleep: Callable[[float], Awaitable[None]],
+        wait: Callable[[Message, float], Awaitable[None]],
     ) -> None:
         self._once = once
         self._give_up = give_up
         self._acquire = acquire
-        self._sleep = sleep
+        self._wait = wait
 
     async def process(self, message: Message, request: Request, slot: Slot, work: Work) -> Outcome:
         """Do `work` under a lease on the message's id, unless it was answered before. `work` gives the slot back.
@@ -69,9 +69,3 @@ class Repeats:
         else:
             await self._once.failed(lease)
         return outcome
-
-    async def _wait(self, message: Message, seconds: float) -> None:
-        message.waiting = True
-        if message.assignment.ending:
-            raise AbandonedError
-        await self._sleep(seconds)

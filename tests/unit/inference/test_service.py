@@ -6,12 +6,13 @@ import pytest
 from schemas import headers as h
 from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.inference.world import TOPIC, World, envelope
+from tests.unit.inference.world import TOPIC, World, envelope, once_key
 from workers.core.clock import ManualClock, SystemClock
 from workers.core.errors import FatalError, TransientError
 from workers.core.exit_codes import ExitCode
 from workers.core.records import Outgoing
 from workers.inference.service import ServiceLimits, WorkerService
+from workers.stores.memory import MemoryOutcomeStore
 
 
 async def test_a_stop_drains_commits_and_ends_well(world: World) -> None:
@@ -156,4 +157,11 @@ async def test_a_worker_whose_messages_are_not_due_is_not_stuck(world: World) ->
     due = round((SystemClock().wall() + 900) * 1000)
     headers = ((h.NOT_BEFORE, b"%d" % due),)
     world.broker.append(Outgoing(topic, None, envelope("a"), headers, partition=0))
+    await _waits_and_lives(_impatient(world), 1)
+
+
+async def test_a_worker_whose_message_waits_for_its_copy_elsewhere_is_not_stuck(world: World) -> None:
+    world.outcomes = MemoryOutcomeStore(window=60, lease=60)
+    await world.outcomes.claim(once_key("a"))
+    world.send("a")
     await _waits_and_lives(_impatient(world), 1)
