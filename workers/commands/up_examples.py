@@ -23,7 +23,7 @@ class Outcome(Enum):
 
     ANSWERED = "answered"
     ERROR = "error"  # an error response
-    DEAD_LETTER = "dead-letter"  # no response: nobody could read whom to answer
+    DEAD_LETTER = "dead-letter"  # nobody could read it
 
 
 @dataclass(slots=True)
@@ -139,8 +139,8 @@ class Tracker:
     def _response(self, record: Received, now: float) -> Example | None:
         response = decode_response(record.value, record.headers)
         example = self._by_id.get(response.message_id)
-        if example is None or example.outcome is not None:
-            return None
+        if example is None or example.outcome is not None or not example.readable:
+            return None  # what could not be read leaves a dead letter as well, and either may be seen first
         error = response.payload.error
         example.rule = response.route.rule or example.rule
         example.target = response.route.target or example.target

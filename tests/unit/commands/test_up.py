@@ -129,6 +129,7 @@ def test_only_what_nobody_could_read_ends_as_a_dead_letter() -> None:
     tracker = Tracker(examples, NAMES)
     [poison] = [example for example in examples if not example.readable]
     tracker.sent(poison, now=1.0)
+    assert tracker.take([response(poison.message_id, error="schema")], 1.1) == []
     assert tracker.take(
         [dead_letter(examples[0].record.key or b""), dead_letter(poison.record.key or b"")], 1.25
     ) == [poison]
