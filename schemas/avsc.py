@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from schemas.chunk import Chunk
 from schemas.envelope import Request
 from schemas.events import LogEvent
 from schemas.response import Response
@@ -21,7 +22,13 @@ VERSION = "1.0.0"
 NAMESPACE = "relayfleet.v1"
 EXTRA = "extra"
 PARTS = "_parts"
-MODELS: dict[str, type[BaseModel]] = {"request": Request, "response": Response, "log_event": LogEvent}
+MODELS: dict[str, type[BaseModel]] = {
+    "request": Request,
+    "response": Response,
+    "log_event": LogEvent,
+    "chunk": Chunk,
+}
+"""In the order of their ids where there is no registry: new ones go to the end."""
 
 Record: TypeAlias = dict[str, Any]
 
@@ -53,6 +60,8 @@ def _fields(name: str, info: FieldInfo) -> list[Record]:
     (kind,) = kinds - {None}
     if get_origin(kind) is dict:
         return [{"name": name, "type": "string", "default": "{}", "encoding": "json"}]
+    if kind == list[dict[str, Any]]:
+        return [{"name": name, **_JSON_OR_NULL}]
     if None in kinds:
         # An optional value without a default would need one in Avro too, for readers of older records.
         return [{"name": name, "type": ["null", _type(kind)], "default": None}]

@@ -35,6 +35,7 @@ class LogEvent(BaseModel):
     model: str | None = None
     attempt: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     duration_ms: float | None = None
+    first_token_ms: float | None = None  # of a streamed answer, from the start of its call
     queued_ms: float | None = None
     total_ms: float | None = None
     prompt_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)

@@ -30,11 +30,11 @@ class SchemaSource(Protocol):
         """The schema with this GUID."""
 
     def id_of(self, name: str) -> int:
-        """The id under which our own schema (`request`, `response`, `log_event`) is registered."""
+        """The id under which our own schema (`request`, `response`, `log_event`, `chunk`) is registered."""
 
 
 class BundledSchemas:
-    """Our own schemas and no registry: ids 1, 2 and 3 for `request`, `response` and `log_event`."""
+    """Our own schemas and no registry: ids 1 to 4 for `request`, `response`, `log_event` and `chunk`."""
 
     def __init__(self) -> None:
         self._ids = {name: number for number, name in enumerate(MODELS, start=1)}

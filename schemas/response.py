@@ -37,6 +37,9 @@ class ResponsePayload(BaseModel):
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    choices: list[dict[str, Any]] | None = (
+        None  # as the model sent them, where they hold more than one text: tool calls, several answers, …
+    )
     error: ErrorInfo | None = None
 
 
@@ -53,13 +56,17 @@ class RouteTaken(BaseModel):
 
 
 class Timing(BaseModel):
-    """Milliseconds: `queued` before the router, `routed` from router to worker, `model` in the calls, `total` end to end."""
+    """Milliseconds: `queued` before the router, `routed` from router to worker, `model` in the calls, `total` end to end.
+
+    `first_token`: of a streamed answer, from the start of the call that gave it to its first piece.
+    """
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     queued: float | None = None
     routed: float | None = None
     model: float | None = None
+    first_token: float | None = None
     total: float | None = None
 
 
@@ -104,6 +111,7 @@ class PayloadFields(TypedDict, total=False):
     model: str | None
     finish_reason: str | None
     usage: UsageFields | None
+    choices: list[dict[str, Any]] | None
     error: ErrorFields | None
 
 
@@ -123,6 +131,7 @@ class TimingFields(TypedDict, total=False):
     queued: float | None
     routed: float | None
     model: float | None
+    first_token: float | None
     total: float | None
 
 

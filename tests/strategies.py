@@ -26,7 +26,17 @@ OBJECT = st.dictionaries(WORD, JSON, max_size=3)
 def _unknown(name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Fields that no model knows; the names of our Avro fields are allowed, and must not be mistaken."""
     taken = set(MODELS[name].model_fields) | {"payload", "text", "messages", "context", "model", "parameters"}
-    taken |= {"user_id", "session_id", "stream", "role", "content", "finish_reason", "usage", "error"}
+    taken |= {
+        "choices",
+        "user_id",
+        "session_id",
+        "stream",
+        "role",
+        "content",
+        "finish_reason",
+        "usage",
+        "error",
+    }
     names = (WORD | st.sampled_from(["extra", "content_parts", "x"])).filter(lambda word: word not in taken)
     return st.dictionaries(names, values, max_size=2)
 
@@ -92,6 +102,7 @@ RESPONSE = _open(
                 "model": st.none() | WORD,
                 "finish_reason": st.none() | WORD,
                 "usage": st.none() | _USAGE,
+                "choices": st.none() | st.lists(OBJECT, max_size=2),
                 "error": st.none() | _ERROR,
             },
             SCALAR,
@@ -101,7 +112,8 @@ RESPONSE = _open(
             {}, optional={"target": st.none() | WORD, "rule": WORD, "instance": WORD, "attempts": COUNT}
         ),
         "timing": st.fixed_dictionaries(
-            {}, optional={"queued": _PART, "routed": _PART, "model": _PART, "total": _PART}
+            {},
+            optional={"queued": _PART, "routed": _PART, "model": _PART, "first_token": _PART, "total": _PART},
         ),
         "timestamp": TIMESTAMP,
     },
@@ -126,6 +138,7 @@ EVENT = _open(
         "model": WORD,
         "attempt": COUNT,
         "duration_ms": NUMBER,
+        "first_token_ms": NUMBER,
         "queued_ms": NUMBER,
         "total_ms": NUMBER,
         "prompt_tokens": COUNT,
@@ -137,6 +150,27 @@ EVENT = _open(
     values=SCALAR,
 )
 """Fields of an event of `fleet_logs`."""
+
+CHUNK = _open(
+    "chunk",
+    {
+        "message_id": st.text(min_size=1, max_size=20),
+        "attempt": st.integers(1, 2**63 - 1),
+        "run": WORD,
+        "index": COUNT,
+        "timestamp": TIMESTAMP,
+    },
+    {
+        "text": st.text(),
+        "delta": OBJECT,
+        "choice": COUNT,
+        "finish_reason": st.none() | WORD,
+        "final": st.booleans(),
+        "model": st.none() | WORD,
+    },
+    values=SCALAR,
+)
+"""Fields of a piece of a streamed answer."""
 
 HEADERS = st.lists(
     st.tuples(

@@ -3,16 +3,25 @@
 Readers raise `DecodeError` and nothing else, whatever the bytes and headers; writers take valid fields and never fail.
 """
 
-from schemas.codec.reader import DecodedRequest, decode_event, decode_request, decode_response, decode_value
-from schemas.codec.writer import Encoded, encode_event, encode_request, encode_response
+from schemas.codec.reader import (
+    DecodedRequest,
+    decode_chunk,
+    decode_event,
+    decode_request,
+    decode_response,
+    decode_value,
+)
+from schemas.codec.writer import Encoded, encode_chunk, encode_event, encode_request, encode_response
 
 __all__ = [
     "DecodedRequest",
     "Encoded",
+    "decode_chunk",
     "decode_event",
     "decode_request",
     "decode_response",
     "decode_value",
+    "encode_chunk",
     "encode_event",
     "encode_request",
     "encode_response",

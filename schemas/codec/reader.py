@@ -8,6 +8,7 @@ and no envelope in plain Avro starts so), `content-type: avro/binary` or `applic
 import uuid
 from typing import Any, NamedTuple
 
+from schemas.chunk import Chunk
 from schemas.codec import avro, cloudevents, jsontext, models
 from schemas.codec.cloudevents import SPEC_VERSION, STRUCTURED
 from schemas.envelope import Request
@@ -79,6 +80,12 @@ def decode_event(value: bytes | None, headers: Headers = (), schemas: SchemaSour
     """Read an event of `fleet_logs`. Raises `DecodeError`."""
     found = _find(value, headers, schemas, "log_event")
     return models.validate(LogEvent, found.fields, found.wire)
+
+
+def decode_chunk(value: bytes | None, headers: Headers = (), schemas: SchemaSource = BUNDLED) -> Chunk:
+    """Read a piece of a streamed answer. Raises `DecodeError`."""
+    found = _find(value, headers, schemas, "chunk")
+    return models.validate(Chunk, found.fields, found.wire)
 
 
 def decode_value(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from schemas.chunk import ChunkFields
 from schemas.codec import avro, cloudevents, jsontext
 from schemas.codec.reader import BUNDLED
 from schemas.envelope import Request
@@ -54,6 +55,17 @@ def encode_event(
 ) -> Encoded:
     """Write an event of `fleet_logs` as JSON or Avro. Raises `ValueError` for CloudEvents."""
     return _encode(event.model_dump_wire(), "log_event", wire, schemas)
+
+
+def encode_chunk(
+    fields: ChunkFields, wire: WireFormat = WireFormat.JSON, schemas: SchemaSource = BUNDLED
+) -> Encoded:
+    """Write a piece of a streamed answer; fields that are None are left out. To CloudEvents the answer is JSON."""
+    if wire in (WireFormat.CLOUDEVENTS_BINARY, WireFormat.CLOUDEVENTS_STRUCTURED):
+        wire = WireFormat.JSON
+    return _encode(
+        {name: value for name, value in fields.items() if value is not None}, "chunk", wire, schemas
+    )
 
 
 def _encode(fields: Mapping[str, Any], name: str, wire: WireFormat, schemas: SchemaSource) -> Encoded:

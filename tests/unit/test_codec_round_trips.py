@@ -6,11 +6,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.chunk import Chunk
 from schemas.codec import (
     Encoded,
+    decode_chunk,
     decode_event,
     decode_request,
     decode_response,
+    encode_chunk,
     encode_event,
     encode_request,
     encode_response,
@@ -23,10 +26,15 @@ from schemas.formats import WireFormat
 from schemas.headers import Headers, with_headers
 from schemas.registry import guid_of
 from schemas.response import Response
-from tests.strategies import EVENT, HEADERS, REQUEST, RESPONSE
+from tests.strategies import CHUNK, EVENT, HEADERS, REQUEST, RESPONSE
 
 BINARY_AND_TEXT = st.sampled_from([WireFormat.JSON, WireFormat.AVRO, WireFormat.AVRO_REGISTRY])
-READERS: list[Callable[[bytes | None, Headers], Any]] = [decode_request, decode_response, decode_event]
+READERS: list[Callable[[bytes | None, Headers], Any]] = [
+    decode_request,
+    decode_response,
+    decode_event,
+    decode_chunk,
+]
 
 
 def record(encoded: Encoded) -> tuple[bytes, Headers]:
@@ -54,6 +62,16 @@ def test_every_response_survives_every_format(fields: Any, wire: WireFormat) -> 
 def test_every_log_event_survives_every_format(fields: dict[str, Any], wire: WireFormat) -> None:
     event = LogEvent.model_validate(fields)
     assert decode_event(*record(encode_event(event, wire))) == event
+
+
+@given(CHUNK, BINARY_AND_TEXT)
+def test_every_chunk_survives_every_format(fields: Any, wire: WireFormat) -> None:
+    assert decode_chunk(*record(encode_chunk(fields, wire))) == Chunk.model_validate(fields)
+
+
+@given(CHUNK, st.sampled_from([WireFormat.CLOUDEVENTS_BINARY, WireFormat.CLOUDEVENTS_STRUCTURED]))
+def test_chunks_for_a_producer_of_cloudevents_are_json(fields: Any, wire: WireFormat) -> None:
+    assert encode_chunk(fields, wire) == encode_chunk(fields, WireFormat.JSON)
 
 
 @given(REQUEST)

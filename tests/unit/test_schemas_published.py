@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.avsc import MODELS
-from schemas.codec import encode_event, encode_request, encode_response
+from schemas.codec import encode_chunk, encode_event, encode_request, encode_response
 from schemas.codec.avro import unpack
 from schemas.compatibility import breaking_changes
 from schemas.envelope import Request
 from schemas.events import LogEvent
 from schemas.formats import WireFormat
 from schemas.generate import HERE, json_schema, published
-from tests.strategies import EVENT, JSON, REQUEST, RESPONSE
+from tests.strategies import CHUNK, EVENT, JSON, REQUEST, RESPONSE
 
 RELEASED = HERE / "released"
 NAMES = sorted(MODELS)
@@ -97,14 +97,15 @@ def test_the_json_schema_breaks_nobody_who_uses_the_released_one(name: str) -> N
 
 
 @settings(max_examples=25)
-@given(REQUEST, RESPONSE, EVENT)
+@given(REQUEST, RESPONSE, EVENT, CHUNK)
 def test_avro_values_of_released_and_new_schemas_are_read_by_each_other(
-    request: dict[str, Any], response: Any, event: dict[str, Any]
+    request: dict[str, Any], response: Any, event: dict[str, Any], chunk: Any
 ) -> None:
     values = {
         "request": encode_request(Request.model_validate(request), WireFormat.AVRO),
         "response": encode_response(response, WireFormat.AVRO),
         "log_event": encode_event(LogEvent.model_validate(event), WireFormat.AVRO),
+        "chunk": encode_chunk(chunk, WireFormat.AVRO),
     }
     for name, encoded in values.items():
         new, released = PARSED[HERE / f"{name}.avsc"], PARSED[RELEASED / f"{name}.avsc"]

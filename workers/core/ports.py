@@ -4,9 +4,9 @@ Modules on one level meet through these; `workers.assembly` puts real adapters b
 ship beside the adapters.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.envelope import Request
 from workers.core.deadlines import Deadline
@@ -163,21 +163,40 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a backend answered."""
+    """What a backend answered. `choices` are a model's own, where they hold more than the text of one."""
 
     text: str
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    choices: Sequence[Mapping[str, Any]] | None = None
+
+
+class Piece(NamedTuple):
+    """A piece of an answer that is still being written; `delta` is what came beside its text, as the model sent it."""
+
+    text: str = ""
+    delta: Mapping[str, Any] | None = None
+    choice: int = 0
+    finish_reason: str | None = None
+    model: str | None = None
+
+
+Sink = Callable[[Piece], None]
+"""Takes the pieces of an answer in order. Neither blocks nor raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt: the request, the seconds it may take, and the trace it belongs to."""
+    """One attempt: the request, the seconds it may take, and the trace it belongs to.
+
+    `sink`: where somebody waits for the answer piece by piece. A backend that can't give pieces leaves it alone.
+    """
 
     request: Request
     timeout: float
     traceparent: str | None = None
+    sink: Sink | None = None
 
 
 class Backend(Protocol):
@@ -190,7 +209,7 @@ class Backend(Protocol):
     async def call(self, call: Call) -> Answer:
         """Ask once. Raises `TransientError` or `PermanentError` with the class of the failure, nothing else.
 
-        Cancelling it abandons the attempt.
+        The answer is whole, also where its pieces went to `call.sink` before. Cancelling it abandons the attempt.
         """
 
     async def close(self) -> None:

@@ -189,6 +189,7 @@ def _answer_payload(answer: Answer) -> PayloadFields:
         "model": answer.model,
         "finish_reason": answer.finish_reason,
         "usage": usage,
+        "choices": None if answer.choices is None else [dict(choice) for choice in answer.choices],
     }
 
 
