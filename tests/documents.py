@@ -11,6 +11,8 @@ from workers.core import metrics
 ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("schemas", "workers", "dlq_tools", "benchmarks")
 
+_GENERATED = re.compile(r"_pb2(_grpc)?\.py$")
+
 _METRICS = """# Metrics
 
 What every process serves on `/metrics` of its health port. No label holds an id, a text or a user.
@@ -45,7 +47,12 @@ def _metrics() -> str:
 
 
 def _modules() -> str:
-    files = sorted(file for package in _PACKAGES for file in (ROOT / package).rglob("*.py"))
+    files = sorted(
+        file
+        for package in _PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        if not _GENERATED.search(file.name)
+    )
     said = [(file.parent, file.name, _first_sentence(file)) for file in files]
     sections = []
     for directory, rows in groupby((row for row in said if row[2]), key=lambda row: row[0]):
