@@ -44,13 +44,15 @@ REPLAY_ID = "relay.replay.id"
 REPLAY_COUNT = "relay.replay.count"
 REPLAY_BY = "relay.replay.by"
 REPLAY_LINK = "relay.replay.link"  # the `traceparent` that the message had before its replay
-REPLY_PARTITION = "relay.reply-partition"
+REPLY_PARTITION = (
+    "relay.reply-partition"  # where a gateway waits: `3`, or `3,7` where its chunks lie elsewhere
+)
 FALLBACK = "relay.fallback"  # targets to go on to, in order, separated by commas
 RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`
 ROUTED_AT = "relay.routed-at"  # epoch milliseconds
 
 
-_CARRIED = frozenset({TRACEPARENT, TRACESTATE, REPLY_PARTITION, REPLAY_ID, REPLAY_COUNT})
+_CARRIED = frozenset({TRACEPARENT, TRACESTATE, TENANT, REPLY_PARTITION, REPLAY_ID, REPLAY_COUNT})
 LONGEST_CARRIED = 1024
 """Bytes. A trace's state has half as many at most; what is longer was written to do harm, or by mistake."""
 
@@ -94,6 +96,29 @@ def carried(headers: Headers) -> Headers:
 
 def to_bytes(text: str) -> bytes:
     """The text as a header value: UTF-8 on one line; a control character becomes a space, a lone surrogate `?`."""
+def reply_partition(headers: Headers) -> int | None:
+    """The partition of `model_responses` where the sender waits for its answer; None where none is named legibly."""
+    return _reply_place(headers, 0)
+
+
+def chunks_partition(headers: Headers) -> int | None:
+    """The partition of `model_chunks` where the sender waits for the pieces of its answer, or None."""
+    return _reply_place(headers, -1)
+
+
+def reply_places(responses: int, chunks: int) -> str:
+    """The value of `relay.reply-partition` for somebody who reads these partitions."""
+    return str(responses) if responses == chunks else f"{responses},{chunks}"
+
+
+def _reply_place(headers: Headers, which: int) -> int | None:
+    for name, value in headers:
+        if name == REPLY_PARTITION and value is not None:
+            number = value.split(b",", 1)[which]
+            return int(number) if number.isdigit() and len(number) <= _PARTITION_DIGITS else None
+    return None
+
+
     if not text.isprintable():
         text = "".join(char if char.isprintable() else _BLANKS.get(char, char) for char in text)
     return text.encode("utf-8", "replace")
@@ -101,4 +126,5 @@ def to_bytes(text: str) -> bytes:
 
 _INT_DIGITS = 20  # the sign and the 19 digits of a 64-bit number
 # What ends a line or steers a terminal: C0, DEL, C1, and Unicode's two separators.
+_PARTITION_DIGITS = 6
 _BLANKS = dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)), " ")

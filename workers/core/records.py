@@ -51,7 +51,10 @@ def echoed(key: bytes | None) -> bytes | None:
 
 
 class Outgoing(NamedTuple):
-    """A record to produce. Without `partition` the key decides; without `timestamp_ms` the producer's clock does."""
+    """A record to produce. Without `partition`, or where the topic has no such one, the key decides.
+
+    Without `timestamp_ms` the producer's clock does.
+    """
 
     topic: str
     key: bytes | None

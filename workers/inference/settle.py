@@ -76,6 +76,8 @@ class Settlement:
     def _response(
         self, message: Message, payload: PayloadFields, status: str, *, repeated: bool = False
     ) -> Outgoing:
+        if self._tariff is not None:
+            payload["cost"] = _cost(self._tariff, message, outcome)
         now = self._clock.wall()
         fields: ResponseFields = {
             "message_id": message.message_id,

@@ -94,6 +94,11 @@ def is_unreachable(error: KafkaError) -> bool:
     return error.code() in _UNREACHABLE
 
 
+def is_no_partition(error: KafkaError) -> bool:
+    """The record names a partition that its topic does not have."""
+    return error.code() == KafkaError._UNKNOWN_PARTITION
+
+
 def is_passing(error: KafkaError) -> bool:
     """The same call may succeed a moment later."""
     return error.code() in _PASSING or is_unreachable(error) or error.retriable()

@@ -137,7 +137,7 @@ class MemoryBroker:
 
     def _partition(self, record: Outgoing) -> int:
         partitions = self.state(record.topic).partitions
-        if record.partition is not None:
+        if record.partition is not None and record.partition < partitions:
             return record.partition
         if record.key is None:
             return next(self._turn) % partitions

@@ -18,7 +18,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, PermanentError, RelayError
 from workers.core.metrics import DELIVERY_FAILURES, Metrics
 from workers.core.records import Outgoing
-from workers.kafka.failures import kafka_error, refused_record, refused_settings
+from workers.kafka.failures import is_no_partition, kafka_error, refused_record, refused_settings
 from workers.kafka.logs import client_logger
 from workers.kafka.posts import PostBox
 from workers.kafka.sizes import DEFAULT_MAX_BYTES, check_records
@@ -102,6 +102,24 @@ class _Delivery:
             self.done.set_result(None)
         else:
             self.done.set_exception(self.error)
+
+
+class _Placed:
+    """The delivery report of a record that was meant for one partition."""
+
+    __slots__ = ("delivery", "publisher", "record")
+
+    def __init__(self, publisher: "KafkaPublisher", delivery: _Delivery, record: Outgoing) -> None:
+        self.publisher = publisher
+        self.delivery = delivery
+        self.record = record
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        """librdkafka's delivery report."""
+        if error is not None and is_no_partition(error):
+            self.publisher.send_anywhere(self.delivery, self.record)
+        else:
+            self.delivery.report(error, message)
 
 
 class KafkaPublisher:
@@ -190,7 +208,7 @@ class KafkaPublisher:
                     value,
                     key,
                     -1 if partition is None else partition,
-                    on_delivery=report,
+                    on_delivery=report if partition is None else _Placed(self, delivery, records[number]),
                     timestamp=timestamp or 0,
                     headers=list(headers) if headers else None,
                 )
@@ -198,7 +216,14 @@ class KafkaPublisher:
                 self._waiting.appendleft((delivery, records[number:]))
                 return
             except (KafkaException, TypeError, ValueError) as error:
-                self._refuse(delivery, topic, error)
+                if isinstance(error, KafkaException) and is_no_partition(kafka_error(error)):
+                    self.send_anywhere(delivery, records[number])
+                else:
+                    self._refuse(delivery, topic, error)
+
+    def send_anywhere(self, delivery: _Delivery, record: Outgoing) -> None:
+        """The topic has no such partition, which is for its writer to wish and not to know: let the key decide."""
+        self._send(delivery, [record._replace(partition=None)])
 
     def _refuse(self, delivery: _Delivery, topic: str, error: Exception) -> None:
         """The client did not even take a record."""

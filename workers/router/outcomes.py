@@ -81,7 +81,8 @@ class Outcomes:
         if sender.source is not None:
             ours[h.SOURCE] = sender.source
         headers = h.with_headers(carried, ours)
-        outgoing.append(Outgoing(self._names.responses, echoed(key), encoded.value, headers))
+        place = h.reply_partition(headers)
+        outgoing.append(Outgoing(self._names.responses, echoed(key), encoded.value, headers, place))
         return Outcome(record, tuple(outgoing), sender, decision, failure.error_class, failure.stage)
 
 

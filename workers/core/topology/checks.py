@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
+from workers.core.topology.check_gateway import check_gateway, check_tenants
 from workers.core.topology.check_numbers import check_numbers, check_once
 from workers.core.topology.check_routes import check_intents, check_routes
 from workers.core.topology.check_sql import check_sql
@@ -27,6 +28,9 @@ def check(parts: Parts) -> Iterator[Fault]:
         yield from check_stores(parts.stores)
     if parts.once is not None:
         yield from check_once(parts.once)
+    if parts.gateway is not None:
+        yield from check_gateway(parts.gateway)
+    yield from check_tenants(parts)
     yield from check_intents(parts.intents)
     yield from check_routes(parts)
     for name, target in parts.targets.items():

@@ -12,8 +12,10 @@ from pydantic import (
 
 from workers.core.redact import MASK
 from workers.core.topology.base import Strict, Text, TextList
+from workers.core.topology.gateway import Gateway
 from workers.core.topology.routing import Intents, Route
 from workers.core.topology.secrets import masked_dsn
+from workers.core.topology.tenants import Tenants
 from workers.core.topology.values import (
     Bytes,
     Count,
@@ -214,3 +216,5 @@ class Topology(Strict):
     intents: Intents = Field(default_factory=dict)
     routes: tuple[Route, ...] = Field(min_length=1)
     targets: dict[str, Target] = Field(min_length=1)
+    gateway: Gateway = Gateway()
+    tenants: Tenants = Field(default_factory=dict)

@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from workers.core.topology.gateway import Gateway
 from workers.core.topology.model import Kafka, Once, Stores, Target, Topics
 from workers.core.topology.problems import Fault, Path
 from workers.core.topology.routing import Intent, Intents, Route
+from workers.core.topology.tenants import Tenant, Tenants
 from workers.core.topology.wording import faults_of
 
 T = TypeVar("T")
@@ -28,6 +30,8 @@ class Parts:
     last_route: int  # the index of the last route in the file
     targets: Mapping[str, Target]
     declared: frozenset[str]  # every target's name, well formed or not
+    gateway: Gateway | None
+    tenants: Mapping[str, Tenant]
 
 
 _KAFKA: TypeAdapter[Kafka] = TypeAdapter(Kafka)
@@ -37,6 +41,8 @@ _TOPICS: TypeAdapter[Topics] = TypeAdapter(Topics)
 _INTENTS: TypeAdapter[dict[str, Intent]] = TypeAdapter(Intents)
 _ROUTE: TypeAdapter[Route] = TypeAdapter(Route)
 _TARGET: TypeAdapter[Target] = TypeAdapter(Target)
+_GATEWAY: TypeAdapter[Gateway] = TypeAdapter(Gateway)
+_TENANTS: TypeAdapter[dict[str, Tenant]] = TypeAdapter(Tenants)
 
 
 def parts_of(data: dict[str, Any]) -> Parts:
@@ -47,6 +53,7 @@ def parts_of(data: dict[str, Any]) -> Parts:
         (index, route) for index, value in enumerate(listed) if (route := _valid(_ROUTE, value)) is not None
     )
     intents = _valid(_INTENTS, data.get("intents", {}))
+    tenants = _valid(_TENANTS, data.get("tenants", {}))
     return Parts(
         kafka=_valid(_KAFKA, data.get("kafka", {})),
         stores=_valid(_STORES, data.get("stores", {})),
@@ -60,6 +67,8 @@ def parts_of(data: dict[str, Any]) -> Parts:
             name: target for name, value in named.items() if (target := _valid(_TARGET, value)) is not None
         },
         declared=frozenset(named),
+        gateway=_valid(_GATEWAY, data.get("gateway", {})),
+        tenants=tenants or {},
     )
 
 
