@@ -1,12 +1,9 @@
-"""What HTTP and pyreqwest say went wrong, in the fleet's classes. Reasons never hold a body, a URL or a header."""
+"""What HTTP says went wrong, in the fleet's classes. Reasons never hold a body, a URL or a header."""
 
 import email.utils
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC
-
-from pyreqwest import exceptions as foreign
 
 from schemas.errors import ErrorClass
 from workers.core.errors import MessageError, PermanentError, TransientError
@@ -81,64 +78,3 @@ def _until(text: str, now: float) -> float | None:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return max(0.0, when.timestamp() - now)
-
-
-PYREQWEST: Mapping[type[Exception], tuple[ErrorClass, str]] = {
-    foreign.ConnectError: (ErrorClass.CONNECT, "can't be reached, or broke the connection"),
-    foreign.ConnectTimeoutError: (ErrorClass.TIMEOUT, "did not answer in time"),
-    foreign.ReadTimeoutError: (ErrorClass.TIMEOUT, "did not finish its answer in time"),
-    foreign.WriteTimeoutError: (ErrorClass.TIMEOUT, "did not take the request in time"),
-    foreign.RequestTimeoutError: (ErrorClass.TIMEOUT, "did not answer in time"),
-    foreign.PoolTimeoutError: (ErrorClass.OVERLOADED, "has every connection in use"),
-    foreign.ReadError: (ErrorClass.CONNECT, "broke the connection within its answer"),
-    foreign.WriteError: (ErrorClass.CONNECT, "broke the connection within the request"),
-    foreign.NetworkError: (ErrorClass.CONNECT, "can't be reached"),
-    foreign.TransportError: (ErrorClass.CONNECT, "can't be reached"),
-    foreign.ClientClosedError: (ErrorClass.CONNECT, "was let go while it was being called"),
-    foreign.BodyDecodeError: (ErrorClass.UPSTREAM_5XX, "sent an answer that can't be decoded"),
-    foreign.JSONDecodeError: (ErrorClass.UPSTREAM_5XX, "sent an answer that is not JSON"),
-    foreign.DecodeError: (ErrorClass.UPSTREAM_5XX, "does not speak HTTP as expected"),
-    foreign.RedirectError: (ErrorClass.UPSTREAM_5XX, "redirects, which is not followed"),
-    foreign.StatusError: (ErrorClass.UPSTREAM_5XX, "answered with an error"),
-    foreign.BuilderError: (ErrorClass.INTERNAL, "can't be sent such a request"),
-    foreign.RequestPanicError: (ErrorClass.INTERNAL, "could not be called: the HTTP client failed"),
-    foreign.RequestError: (ErrorClass.INTERNAL, "could not be called"),
-    foreign.DetailedPyreqwestError: (ErrorClass.INTERNAL, "could not be called"),
-    foreign.PyreqwestError: (ErrorClass.INTERNAL, "could not be called"),
-}
-"""Every exception of pyreqwest, so that a new one is noticed by a test and not by a message."""
-
-_CONNECTING = "client error (Connect)"
-_BROKEN_BODY = "error reading a body from connection"
-
-
-@contextmanager
-def translate_pyreqwest(name: str) -> Iterator[None]:
-    """Turn what pyreqwest raises into our errors; `name` is the backend's."""
-    try:
-        yield
-    except foreign.PyreqwestError as error:
-        error_class, what = _classify(error)
-        raise failure(error_class, f"{name} {what}") from error
-    except ValueError as error:  # what pyreqwest raises for a header or URL that HTTP does not allow
-        raise PermanentError(ErrorClass.INTERNAL, f"{name} can't be sent such a header") from error
-
-
-def _classify(error: foreign.PyreqwestError) -> tuple[ErrorClass, str]:
-    """The class and what to say. Some types need a look at their causes.
-
-    The client calls a total timeout a connect timeout even where it was connected long since, and a connection that
-    breaks within the answer an undecodable body.
-    """
-    causes = _causes(error)
-    if isinstance(error, foreign.ConnectTimeoutError) and _CONNECTING in causes:
-        return ErrorClass.CONNECT, "can't be reached: connecting took too long"
-    if isinstance(error, foreign.BodyDecodeError) and _BROKEN_BODY in causes:
-        return PYREQWEST[foreign.ReadError]
-    return next(PYREQWEST[kind] for kind in type(error).__mro__ if kind in PYREQWEST)
-
-
-def _causes(error: foreign.PyreqwestError) -> frozenset[str]:
-    if not isinstance(error, foreign.DetailedPyreqwestError):
-        return frozenset()
-    return frozenset(cause["message"] for cause in error.details.get("causes") or ())

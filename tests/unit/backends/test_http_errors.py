@@ -5,24 +5,13 @@ import sqlite3
 
 import pytest
 import sqlalchemy.exc
-from pyreqwest import exceptions as foreign
 
 from schemas.errors import ErrorClass
-from workers.backends.http_errors import MAX_RETRY_AFTER, PYREQWEST, retry_after, translate_pyreqwest
+from workers.backends.http_errors import MAX_RETRY_AFTER, retry_after
 from workers.backends.sql_engine import DBAPI, translate_sqlalchemy
 from workers.core.errors import MessageError, PermanentError, TransientError
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
-
-
-def test_every_exception_of_pyreqwest_has_a_class() -> None:
-    everything = {
-        kind
-        for _, kind in inspect.getmembers(foreign, inspect.isclass)
-        if issubclass(kind, foreign.PyreqwestError)
-    }
-    assert everything
-    assert everything - set(PYREQWEST) == set()
 
 
 def test_every_database_exception_of_sqlalchemy_has_a_class() -> None:
@@ -32,30 +21,6 @@ def test_every_database_exception_of_sqlalchemy_has_a_class() -> None:
         if issubclass(kind, sqlalchemy.exc.DBAPIError)
     }
     assert everything - set(DBAPI) == set()
-
-
-def raised_http(error: Exception) -> MessageError:
-    with pytest.raises(MessageError) as caught, translate_pyreqwest("host:1"):
-        raise error
-    return caught.value
-
-
-def test_a_connect_timeout_is_one_only_where_it_was_connecting() -> None:
-    connecting = foreign.ConnectTimeoutError("", {"causes": [{"message": "client error (Connect)"}]})
-    waiting = foreign.ConnectTimeoutError("", {"causes": [{"message": "operation timed out"}]})
-    assert raised_http(connecting).error_class is ErrorClass.CONNECT
-    assert raised_http(waiting).error_class is ErrorClass.TIMEOUT
-
-
-def test_a_connection_that_breaks_within_the_answer_is_no_decoding_error() -> None:
-    broken = foreign.BodyDecodeError("", {"causes": [{"message": "error reading a body from connection"}]})
-    garbled = foreign.BodyDecodeError("", {"causes": [{"message": "Invalid gzip header"}]})
-    assert raised_http(broken).error_class is ErrorClass.CONNECT
-    assert raised_http(garbled).error_class is ErrorClass.UPSTREAM_5XX
-
-
-def test_what_http_does_not_allow_is_refused_for_good() -> None:
-    assert isinstance(raised_http(ValueError("failed to parse header value")), PermanentError)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,278 @@
+"""HTTP/1.1 for backends: one server, a pool of kept connections, all on the event loop.
+
+A client that works in threads of its own trades the GIL with a busy loop for every call, which cost a third of a
+worker's time; general clients on the loop cost more than everything else that a worker does to a message. Redirects
+are not followed and proxies of the environment not used: the topology alone says where a prompt goes.
+"""
+
+import asyncio
+import functools
+import re
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult
+
+from schemas.errors import ErrorClass
+from workers.backends.http_connection import HttpConnection, HttpResponse, StaleError
+from workers.backends.http_errors import failure
+from workers.backends.http_stream import HttpStream
+from workers.core.errors import MessageError, PermanentError, UsageError
+
+__all__ = ["HttpClient", "HttpPolicy", "HttpResponse", "HttpStream"]
+
+Fields = Iterable[tuple[str, str]]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_PATH = re.compile(r"/[\x21-\x7e]*")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_DEFAULTS: Fields = (("user-agent", "relayfleet"), ("accept-encoding", "identity"))
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """Bounds. Times are seconds; `max_body` is bytes of one answer."""
+
+    connections: int = 64
+    connect_timeout: float = 5.0
+    keep: float = 90.0  # a connection that was idle for longer is not used again
+    max_body: int = 10 * 1024 * 1024
+
+
+class HttpClient:
+    """Calls one server. Belongs to the event loop it is first used on.
+
+    `name` is what errors call the server. Every failure is a `MessageError`: `connect` where it can't be reached or
+    breaks off, `timeout`, `overloaded` where every connection is in use, `upstream_5xx` for what is not HTTP. A status
+    is never an error here.
+    """
+
+    def __init__(
+        self, name: str, address: SplitResult, headers: Fields = (), policy: HttpPolicy | None = None
+    ) -> None:
+        """`address` gives scheme, host and port; `headers` go along with every request. Raises `UsageError`."""
+        self.name = name
+        self._policy = policy or HttpPolicy()
+        self._host, self._port = _place(address)
+        self._tls = address.scheme == "https"
+        self._common = _render([("host", _host_header(address)), *_DEFAULTS, *headers])
+        self._idle: list[HttpConnection] = []
+        self._connections: set[HttpConnection] = set()  # connected, or about to be
+        self._waiters: deque[asyncio.Future[HttpConnection | None]] = deque()
+        self._closed = False
+
+    async def request(
+        self, method: str, path: str, headers: Fields = (), body: bytes = b"", *, seconds: float
+    ) -> HttpResponse:
+        """One call. `seconds` bounds all of it, from waiting for a connection to the last byte.
+
+        Cancelling closes the connection. Raises `MessageError`.
+        """
+        data = self._head(method, path, headers, body)
+        response: HttpResponse
+        _, response = await self._exchange(data, seconds, streamed=False, head=method == "HEAD")
+        return response
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, headers: Fields = (), body: bytes = b"", *, seconds: float
+    ) -> AsyncIterator[HttpStream]:
+        """One call whose answer is read while it comes. Leaving early closes the connection; see `request`."""
+        data = self._head(method, path, headers, body)
+        stream: HttpStream
+        connection, stream = await self._exchange(data, seconds, streamed=True, head=method == "HEAD")
+        try:
+            yield stream
+        finally:
+            if not stream.over:
+                connection.abort()
+
+    async def close(self) -> None:
+        """Let go of all connections. Calls under way, and later ones, fail as `connect`."""
+        self._closed = True
+        for connection in list(self._connections):
+            connection.fail(self._let_go())
+            connection.abort()
+        while self._hand_over(None):
+            pass
+
+    # -- what connections tell ---------------------------------------------------------------------------------------
+
+    def free(self, connection: HttpConnection) -> None:
+        """See `Owner`."""
+        if not self._hand_over(connection):
+            self._idle.append(connection)
+
+    def gone(self, connection: HttpConnection) -> None:
+        """See `Owner`."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._hand_over(None)
+
+    # -- one call ----------------------------------------------------------------------------------------------------
+
+    def _head(self, method: str, path: str, headers: Fields, body: bytes) -> bytes:
+        return b"".join(
+            (
+                _first_line(method, path),
+                self._common,
+                _render(headers),
+                b"content-length: %d\r\n\r\n" % len(body) if body or method in _WITH_BODY else b"\r\n",
+                body,
+            )
+        )
+
+    async def _exchange(
+        self, data: bytes, seconds: float, *, streamed: bool, head: bool
+    ) -> tuple[HttpConnection, Any]:
+        """Send and wait; once more on another connection where the first had been closed while it was idle."""
+        until = asyncio.get_running_loop().time() + seconds
+        again = False
+        while True:
+            connection = self._kept() or await self._acquire(until)
+            try:
+                return connection, await connection.send(
+                    data, until, self._policy.max_body, streamed=streamed, head=head
+                )
+            except StaleError as error:
+                self._drop_idle()  # whatever closed that one has closed those too
+                if again:
+                    raise failure(ErrorClass.CONNECT, f"{self.name} broke the connection") from error
+                again = True
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+
+    def _kept(self) -> HttpConnection | None:
+        """A connection that waits for a request."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable(self._policy.keep):
+                return connection
+            connection.abort()
+        return None
+
+    async def _acquire(self, until: float) -> HttpConnection:
+        """A new connection, or one that somebody else gives back when there may be no more."""
+        if self._closed:
+            raise self._let_go()
+        while len(self._connections) >= self._policy.connections:
+            connection = await self._wait(until)
+            if connection is not None:
+                return connection
+        return await self._connect(until)
+
+    async def _wait(self, until: float) -> HttpConnection | None:
+        """In line, first come first served. None: there is room for another connection now."""
+        future: asyncio.Future[HttpConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        try:
+            async with asyncio.timeout_at(until):
+                connection = await future
+        except TimeoutError as error:
+            self._pass_on(future)
+            raise failure(ErrorClass.OVERLOADED, f"{self.name} has every connection in use") from error
+        except asyncio.CancelledError:
+            self._pass_on(future)
+            raise
+        if self._closed:
+            raise self._let_go()
+        return connection
+
+    async def _connect(self, until: float) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        connection = HttpConnection(self, loop)
+        self._connections.add(connection)
+        try:
+            async with asyncio.timeout_at(min(until, loop.time() + self._policy.connect_timeout)):
+                await loop.create_connection(
+                    lambda: connection, self._host, self._port, ssl=_tls() if self._tls else None
+                )
+        except TimeoutError as error:
+            raise self._unreachable("can't be reached: connecting took too long") from error
+        except ssl.SSLCertVerificationError as error:
+            raise self._unreachable("can't be trusted: its certificate is not valid") from error
+        except ssl.SSLError as error:
+            raise self._unreachable("can't be reached over TLS") from error
+        except OSError as error:
+            raise self._unreachable("can't be reached") from error
+        finally:
+            if not connection.ready:
+                self.gone(connection)
+        if self._closed:
+            connection.abort()
+            raise self._let_go()
+        return connection
+
+    def _hand_over(self, connection: HttpConnection | None) -> bool:
+        """Give a connection, or with None the room for another, to the first who waits."""
+        while self._waiters:
+            future = self._waiters.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return True
+        return False
+
+    def _pass_on(self, future: "asyncio.Future[HttpConnection | None]") -> None:
+        """Whoever waited does not want it any more."""
+        if future.done() and not future.cancelled():
+            connection = future.result()
+            if connection is None:
+                self._hand_over(None)
+            else:
+                self.free(connection)
+
+    def _drop_idle(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
+    def _unreachable(self, what: str) -> MessageError:
+        return failure(ErrorClass.CONNECT, f"{self.name} {what}")
+
+    def _let_go(self) -> MessageError:
+        return self._unreachable("was let go while it was being called")
+
+
+def _place(address: SplitResult) -> tuple[str, int]:
+    try:
+        host = (address.hostname or "").encode("idna").decode("ascii")
+        port = address.port
+    except ValueError as error:  # UnicodeError too
+        raise UsageError(f"{address.hostname!r} with its port is no address that can be called") from error
+    return host, port or (443 if address.scheme == "https" else 80)
+
+
+def _host_header(address: SplitResult) -> str:
+    host, _ = _place(address)
+    host = f"[{host}]" if ":" in host else host
+    return host if address.port is None else f"{host}:{address.port}"
+
+
+@functools.lru_cache(maxsize=256)
+def _first_line(method: str, path: str) -> bytes:
+    if not _TOKEN.fullmatch(method) or not _PATH.fullmatch(path):
+        raise PermanentError(ErrorClass.INTERNAL, "such a method or path can't be sent")
+    return f"{method} {path} HTTP/1.1\r\n".encode("ascii")
+
+
+def _render(headers: Fields) -> bytes:
+    lines = []
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise PermanentError(
+                ErrorClass.INTERNAL, f"such a value of the header {name[:64]!r} can't be sent"
+            )
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("ascii")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Verifies with the system's certificates, or those that SSL_CERT_FILE names."""
+    return ssl.create_default_context()
