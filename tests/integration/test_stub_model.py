@@ -112,3 +112,22 @@ def test_the_oldest_ids_are_forgotten() -> None:
         calls.asked(call_id)
     assert calls.report()["ids"] == 2
     assert calls.report()["repeated"] == {}
+
+
+async def test_pieces_are_as_long_and_break_off_where_they_are_told_to(client: Client) -> None:
+    async with serving(StubModel(Faults(piece_chars=10, half_json_rate=1, break_after=3))) as url:
+        _, data, _ = await ask(client, url, stream=True)
+    events = [orjson.loads(event.removeprefix(b"data: ")) for event in data.split(b"\n\n") if event]
+    texts = [event["choices"][0]["delta"]["content"] for event in events]
+    assert texts == ["This is th", "e stub mod", "el: it has"]
+
+
+async def test_the_first_tool_is_called_and_several_answers_are_given_where_asked_for(client: Client) -> None:
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    async with serving(StubModel(Faults(tool_calls=True))) as url:
+        _, data, _ = await ask(client, url, tools=tools, n=2)
+        refused, _, _ = await ask(client, url, tools=[])
+    choices = orjson.loads(data)["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert choices[0]["message"]["tool_calls"][0]["function"]["name"] == "look_up"
+    assert refused == 400

@@ -6,11 +6,12 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from workers.backends import openai_request, openai_response
-from workers.backends.http_client import HttpClient, HttpPolicy, HttpResponse
+from workers.backends.http_client import HttpClient, HttpPolicy, HttpResponse, HttpStream
 from workers.backends.http_errors import retry_after
+from workers.backends.openai_stream import StreamedAnswer
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, UsageError
-from workers.core.ports import Answer, Call
+from workers.core.ports import Answer, Call, Sink
 from workers.core.topology.model import Instance, OpenAITarget
 
 MAX_ANSWER = 10 * 1024 * 1024
@@ -49,17 +50,33 @@ class OpenAIBackend:
 
     async def call(self, call: Call) -> Answer:
         """See `Backend`. `call.timeout` bounds everything, from waiting for a connection to the last byte."""
+        if call.sink is not None:
+            return await self._streamed(call, call.sink)
         body = openai_request.render(call.request.payload, self._model, self._parameters)
         response = await self._client.request("POST", self._path, _ids(call), body, seconds=call.timeout)
         if 200 <= response.status < 300:
             return openai_response.parse(self._name, response.status, response.body)
         raise self._refusal(response, response.body)
 
+    async def _streamed(self, call: Call, sink: Sink) -> Answer:
+        body = openai_request.render(call.request.payload, self._model, self._parameters, stream=True)
+        async with self._client.stream(
+            "POST", self._path, _ids(call), body, seconds=call.timeout
+        ) as response:
+            if not 200 <= response.status < 300:
+                raise self._refusal(response, await response.read())
+            if not (response.header("content-type") or "").startswith("text/event-stream"):
+                return openai_response.parse(self._name, response.status, await response.read())
+            answer = StreamedAnswer(self._name, response.status, sink, MAX_ANSWER)
+            async for piece in response:
+                answer.feed(piece)
+            return answer.finish()
+
     async def close(self) -> None:
         """See `Backend`. Calls under way fail as `connect`."""
         await self._client.close()
 
-    def _refusal(self, response: HttpResponse, body: bytes) -> MessageError:
+    def _refusal(self, response: HttpResponse | HttpStream, body: bytes) -> MessageError:
         wait = retry_after(response.header, self._clock.wall())
         return openai_response.refusal(self._name, response.status, body, wait)
 

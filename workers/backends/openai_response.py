@@ -1,7 +1,7 @@
 """A chat completion's answer, or what its error means. Providers echo prompts in error texts: those are never kept."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import orjson
@@ -27,18 +27,28 @@ def parse(name: str, status: int, data: bytes) -> Answer:
     body = _load(data)
     if not isinstance(body, dict):
         raise failure(ErrorClass.UPSTREAM_5XX, f"{name} sent an answer that is not whole JSON", status=status)
+    return answer(name, status, body)
+
+
+def answer(name: str, status: int, body: Mapping[str, Any]) -> Answer:
+    """The answer in a chat completion. Raises `MessageError` where there is none in it."""
     choice = _first(body.get("choices"))
     if choice is None:
-        raise _no_answer(name, status, body)
+        raise no_answer(name, status, body)
     reason = choice.get("finish_reason")
     if reason == "content_filter":
-        raise failure(ErrorClass.CONTENT_FILTER, f"{name} filtered its answer for its content", status=status)
+        filtered = failure(
+            ErrorClass.CONTENT_FILTER, f"{name} filtered its answer for its content", status=status
+        )
+        filtered.usage = _usage(body.get("usage"))
+        raise filtered
     model = body.get("model")
     return Answer(
         text=_text(name, status, choice),
         model=model if isinstance(model, str) else None,
         finish_reason=reason if isinstance(reason, str) else None,
         usage=_usage(body.get("usage")),
+        choices=_more_than_text(body["choices"]),
     )
 
 
@@ -51,7 +61,8 @@ def refusal(name: str, status: int, data: bytes, retry_after: float | None) -> M
     return failure(error_class, what, status=status, retry_after=retry_after)
 
 
-def _no_answer(name: str, status: int, body: Mapping[str, Any]) -> MessageError:
+def no_answer(name: str, status: int, body: Mapping[str, Any]) -> MessageError:
+    """What a response without choices means."""
     if "error" not in body:
         return failure(ErrorClass.UPSTREAM_5XX, f"{name} sent an answer without choices", status=status)
     error_class, code = _refine(ErrorClass.UPSTREAM_5XX, body["error"])
@@ -102,11 +113,30 @@ def _text(name: str, status: int, choice: Mapping[str, Any]) -> str:
         return content
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
+        return ""
     if isinstance(message, dict) and message.get("refusal"):
         raise failure(ErrorClass.CONTENT_FILTER, f"{name} refused to answer", status=status)
     if choice.get("finish_reason") == "length":
         return ""  # a reasoning model that spent all its tokens before the first word
     raise failure(ErrorClass.UPSTREAM_5XX, f"{name} sent an answer without text", status=status)
+
+
+def _more_than_text(choices: Sequence[Any]) -> Sequence[Mapping[str, Any]] | None:
+    """The choices where they say more than the text of the first; most models fill up with nulls and empty lists."""
+    whole = [choice for choice in choices if isinstance(choice, dict)]
+    more = len(whole) > 1 or _beside(whole[0], _CHOICE) or _beside(whole[0].get("message"), _MESSAGE)
+    return whole if more else None
+
+
+_CHOICE = frozenset({"index", "message", "finish_reason"})
+_MESSAGE = frozenset({"role", "content"})
+
+
+def _beside(fields: Any, usual: frozenset[str]) -> bool:
+    return isinstance(fields, dict) and any(
+        value not in (None, [], {}, "") for name, value in fields.items() if name not in usual
+    )
 
 
 def _usage(usage: Any) -> Usage | None:

@@ -20,6 +20,7 @@ import structlog
 import uvloop
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workers.local.stub_completion import Completion
 from workers.local.stub_http import HttpConnection, Reply, Request
 
 TEXT = "This is the stub model: it has no opinion, but it has answered."
@@ -49,6 +50,9 @@ class Faults(BaseModel):
     reset_rate: float = Field(default=0, ge=0, le=1, description="share of calls whose connection is reset")
     finish_reason: str = Field(default="stop", description="`finish_reason` of an answer")
     answer_bytes: int = Field(default=0, ge=0, description="pad the answer to this many bytes")
+    piece_chars: int = Field(default=0, ge=0, description="characters in a piece of a stream; 0: a word")
+    break_after: int = Field(default=1, ge=0, description="pieces of a stream before a fault strikes")
+    tool_calls: bool = Field(default=False, description="call the first of the request's tools instead")
 
     def fates(self) -> tuple[tuple[Fate, float], ...]:
         """What can happen to a call other than an answer, with its share."""
@@ -146,17 +150,31 @@ class StubModel:
             body = orjson.loads(request.body)
             text = str(body["messages"][-1]["content"]) if self._echo else TEXT
             stream = body.get("stream") is True
+            tool = (
+                body["tools"][0]["function"]["name"] if self.faults.tool_calls and "tools" in body else None
+            )
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
             reply.json(400, _error("the body is not a chat completion request", "invalid_request"))
             return
         self.calls.asked(request.call_id)
         faults = self.faults
-        answer = _Completion(self, request.call_id, body, text.ljust(faults.answer_bytes, "."), self._fate())
+        answer = _Completion(self, request.call_id, self._completion(body, text, tool), self._fate())
         send = answer.stream if stream and answer.fate != "error" else answer.whole
         if faults.delay_ms:
             reply.later(faults.delay_ms / 1000, send)
         else:
             send(reply)
+
+    def _completion(self, body: dict[str, Any], text: str, tool: str | None) -> Completion:
+        faults = self.faults
+        return Completion(
+            body,
+            self.calls.total,
+            text.ljust(faults.answer_bytes, "."),
+            faults.finish_reason if tool is None else "tool_calls",
+            faults.piece_chars,
+            tool,
+        )
 
     def _fate(self) -> Fate:
         draw: float | None = None
@@ -172,66 +190,38 @@ class StubModel:
 class _Completion:
     """One answer on its way out; what befalls it was decided when it was asked for."""
 
-    def __init__(
-        self, stub: StubModel, call_id: str | None, body: dict[str, Any], text: str, fate: Fate
-    ) -> None:
+    def __init__(self, stub: StubModel, call_id: str | None, completion: Completion, fate: Fate) -> None:
         self.fate = fate
         self._stub = stub
         self._faults = stub.faults
         self._call_id = call_id
-        self._text = text
-        self._head = {"id": f"stub-{stub.calls.total}", "created": 0, "model": body.get("model") or "stub"}
-        prompt, completion = max(1, len(str(body["messages"])) // 4), max(1, len(text) // 4)
-        self._usage = {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+        self._completion = completion
 
     def whole(self, reply: Reply) -> None:
         """Send it in one piece."""
         if self.fate == "answer":
             self._stub.calls.paid(self._call_id)
-            reply.json(200, self._whole())
+            reply.json(200, self._completion.whole())
         elif self.fate == "error":
             body = _error("the stub was told to fail", self._faults.error_code)
             reply.json(self._faults.error_status, body, retry_after=self._faults.retry_after)
         elif self.fate == "half_json":
-            data = orjson.dumps(self._whole())
+            data = orjson.dumps(self._completion.whole())
             reply.raw(200, data[: len(data) // 2])
         elif self.fate == "reset":
             reply.reset()
 
     def stream(self, reply: Reply) -> None:
-        """Send it word by word as server-sent events; a fault strikes after the first word."""
+        """Send it piece by piece as server-sent events; a fault strikes after the first, or where it was told to."""
         if self.fate == "hang":
             return
-        words = self._text.split(" ")
-        pieces = [self._chunk({"role": "assistant", "content": words[0]}, None)]
-        pieces += [self._chunk({"content": f" {word}"}, None) for word in words[1:]]
-        pieces.append(self._chunk({}, self._faults.finish_reason))
-        last: dict[str, Any] = {
-            **self._head,
-            "object": "chat.completion.chunk",
-            "choices": [],
-            "usage": self._usage,
-        }
-        pieces += [b"data: " + orjson.dumps(last) + b"\n\n", b"data: [DONE]\n\n"]
+        pieces, delay = self._completion.pieces(), self._faults.chunk_delay_ms / 1000
         if self.fate == "answer":
             self._stub.calls.paid(self._call_id)
-            reply.stream(pieces, self._faults.chunk_delay_ms / 1000)
+            reply.stream(pieces, delay)
         else:
-            reply.stream(pieces[:1], 0, then="reset" if self.fate == "reset" else "end")
-
-    def _whole(self) -> dict[str, Any]:
-        message = {"role": "assistant", "content": self._text}
-        choice = {"index": 0, "message": message, "finish_reason": self._faults.finish_reason}
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage}
-
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        event = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
-        return b"data: " + orjson.dumps(event) + b"\n\n"
+            broken = pieces[: self._faults.break_after]
+            reply.stream(broken, delay, then="reset" if self.fate == "reset" else "end")
 
 
 _MODELS = {"object": "list", "data": [{"id": "stub", "object": "model", "created": 0, "owned_by": "stub"}]}

@@ -70,6 +70,17 @@ def test_parameters_of_the_message_go_before_those_of_the_target() -> None:
     assert (sent["temperature"], sent["max_tokens"], sent["stream"]) == (0, 9, False)
 
 
+def test_tools_and_several_answers_are_passed_on_as_they_came() -> None:
+    asked = {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto", "n": 2}
+    sent = body(Payload(text="hi", parameters=asked))
+    assert {name: sent[name] for name in asked} == asked
+
+
+def test_a_stream_is_asked_for_with_its_usage() -> None:
+    sent = orjson.loads(render(Payload(text="hi"), None, {"temperature": 1}, stream=True))
+    assert (sent["stream"], sent["stream_options"]) == (True, {"include_usage": True})
+
+
 def test_a_target_that_sets_a_parameter_allows_it_to_messages() -> None:
     assert body(Payload(text="hi", parameters={"mirostat": 2}), mirostat=1)["mirostat"] == 2
 

@@ -40,6 +40,31 @@ def test_an_answer_in_parts_is_put_together() -> None:
     assert parse("h", 200, orjson.dumps(completion(message={"content": parts}))).text == "ab"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"message": {"content": None, "tool_calls": [{"id": "c1"}]}, "finish_reason": "tool_calls"},
+        {"message": {"content": "hi", "reasoning_content": "hm"}},
+        {"logprobs": {"content": []}},
+    ],
+)
+def test_what_is_more_than_text_is_kept_as_the_model_sent_it(more: dict[str, Any]) -> None:
+    body = completion(**more)
+    assert parse("h", 200, orjson.dumps(body)).choices == body["choices"]
+
+
+def test_several_answers_are_all_kept_and_the_first_is_the_text() -> None:
+    body = completion()
+    body["choices"].append({"index": 1, "message": {"content": "ho"}, "finish_reason": "stop"})
+    answer = parse("h", 200, orjson.dumps(body))
+    assert (answer.text, answer.choices) == ("hi", body["choices"])
+
+
+def test_a_plain_text_is_not_kept_twice_whatever_fills_up_the_answer() -> None:
+    message = {"role": "assistant", "content": "hi", "refusal": None, "annotations": [], "tool_calls": []}
+    assert parse("h", 200, orjson.dumps(completion(message=message, logprobs=None))).choices is None
+
+
 def test_a_model_that_spent_its_tokens_thinking_answers_nothing() -> None:
     body = completion(message={"content": None}, finish_reason="length")
     assert parse("h", 200, orjson.dumps(body)).text == ""
