@@ -7,10 +7,16 @@ RelayError
 │       └── RefusedError  our own policy declines it: the caller learns, no dead letter
 ├── FatalError            about the process: stop hard, acknowledge nothing more
 ├── UsageError            what the user gave is wrong: exit code 2
+├── NotYetError           what a change needs is not there yet: asked again until it is
 └── UnreachableError      a broker or backend can't be reached: exit code 4
 """
 
+from typing import TYPE_CHECKING
+
 from schemas.errors import ErrorClass, Stage
+
+if TYPE_CHECKING:
+    from workers.core.ports import Usage
 
 
 class RelayError(Exception):
@@ -21,7 +27,8 @@ class MessageError(RelayError):
     """One message failed.
 
     `reason` is safe to publish: it names the cause and never holds a prompt or a secret.
-    `status` is the backend's own code (an HTTP status, say) where there is one.
+    `status` is the backend's own code (an HTTP status, say) where there is one, `usage` the tokens that it counted
+    all the same.
     """
 
     def __init__(
@@ -32,6 +39,7 @@ class MessageError(RelayError):
         stage: Stage = Stage.CALL,
         status: int | None = None,
         retry_after: float | None = None,
+        usage: "Usage | None" = None,
     ) -> None:
         super().__init__(f"{error_class}: {reason}")
         self.error_class = error_class
@@ -39,6 +47,7 @@ class MessageError(RelayError):
         self.stage = stage
         self.status = status
         self.retry_after = retry_after
+        self.usage = usage
 
 
 class TransientError(MessageError):
@@ -59,6 +68,10 @@ class FatalError(RelayError):
 
 class UsageError(RelayError):
     """A file, option or value given by the user is wrong."""
+
+
+class NotYetError(RelayError):
+    """A change waits for something: a topic, somebody who reads it, work that is still to be done."""
 
 
 class UnreachableError(RelayError):

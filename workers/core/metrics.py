@@ -66,7 +66,14 @@ ANSWERED = Definition(
 DEAD_LETTERED = Definition(
     "relayfleet_dead_lettered_total", "Dead letters published.", ("process", "class", "stage")
 )
-TOKENS = Definition("relayfleet_tokens_total", "Tokens that answers cost.", ("target", "type"))
+TOKENS = Definition(
+    "relayfleet_tokens_total", "Tokens that attempts cost, also those that failed.", ("target", "type")
+)
+COST = Definition(
+    "relayfleet_cost_total",
+    "Money that attempts cost, also those that failed, by the topology's prices.",
+    ("target", "currency"),
+)
 IN_FLIGHT = Definition(
     "relayfleet_in_flight", "Messages taken from Kafka and not finished.", ("process", "topic")
 )
@@ -117,6 +124,20 @@ COMMITS = Definition(
     "relayfleet_commits_total",
     "Positions committed, by result: ok, dropped (no longer ours), failed.",
     ("group", "result"),
+)
+
+TOPOLOGY = Definition(
+    "relayfleet_topology_info", "1 for the version in use, 0 for those before it.", ("version",)
+)
+TOPOLOGY_BEHIND = Definition(
+    "relayfleet_topology_behind",
+    "1 while the file says something else than what is in use: refused, waiting for something, or for a restart.",
+    ("why",),
+)
+TOPOLOGY_CHANGES = Definition(
+    "relayfleet_topology_changes_total",
+    "Changes of the topology file, by result: applied, refused.",
+    ("result",),
 )
 
 DLQ_DEPTH = Definition("relayfleet_dead_letters", "Records on a watched dead-letter topic.", ("topic",))

@@ -22,10 +22,12 @@ _SHORTEST_HIDDEN = 4
 _QUOTED = re.compile(r"'[^']+'|`[^`]+`")
 
 
-def load_topology(path: FilePath, environment: Mapping[str, str]) -> Topology:
+def load_topology(
+    path: FilePath, environment: Mapping[str, str], files: set[FilePath] | None = None
+) -> Topology:
     """Read and check a topology file; `environment` is what `${NAME}` may refer to.
 
-    Raises `TopologyError` with every problem of the file at once.
+    `files`, where given, is filled with the files that it refers to. Raises `TopologyError` with every problem of the file at once.
     """
     file = str(path)
     raw = _read(path, file)
@@ -38,6 +40,8 @@ def load_topology(path: FilePath, environment: Mapping[str, str]) -> Topology:
         ) from None
     resolver = Resolver(environment, path.parent)
     data = resolver.resolve(document.data)
+    if files is not None:
+        files |= resolver.files
     topology, faults = _understand(data)
     faults = [*document.faults, *resolver.faults, *literal_secrets(document.data), *faults]
     if faults or topology is None:

@@ -32,6 +32,7 @@ class Resolver:
     raw: dict[Path, str] = field(default_factory=dict)
     values: dict[Path, str] = field(default_factory=dict, repr=False)
     faults: list[Fault] = field(default_factory=list)
+    files: set[FilePath] = field(default_factory=set)  # asked for, whether they exist or not
 
     def resolve(self, value: Any, path: Path = ()) -> Any:
         """`value` with every reference in its strings followed; what fails is in `faults` and reads as empty."""
@@ -82,6 +83,7 @@ class Resolver:
 
     def _file(self, name: str) -> str:
         path = self.directory / FilePath(name).expanduser()
+        self.files.add(path)
         if not name or not path.is_file():
             raise _ReferenceError(
                 f"there is no file {name!r}", "paths are relative to the folder of the topology file"
