@@ -41,6 +41,7 @@ class LogEvent(BaseModel):
     prompt_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     completion_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     total_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    cost: float | None = Field(default=None, ge=0)  # in the deployment's currency
     error_class: ErrorClass | None = None
     position: str | None = None  # topic:partition:offset
 

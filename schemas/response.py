@@ -18,6 +18,16 @@ class Usage(BaseModel):
     total_tokens: int = Field(ge=0, le=MAX_COUNT)
 
 
+class Cost(BaseModel):
+    """Money: what all attempts at this target cost, by the deployment's prices."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+
+    amount: float = Field(ge=0)
+    currency: str
+    saved: float | None = None  # what an answer that was known already would have cost again
+
+
 class ErrorInfo(BaseModel):
     """Why there is no answer. `reason` never holds a prompt or a secret."""
 
@@ -26,6 +36,7 @@ class ErrorInfo(BaseModel):
     code: ErrorClass
     reason: str
     retryable: bool
+    retry_after: float | None = None  # seconds, where it is known when to ask again
 
 
 class ResponsePayload(BaseModel):
@@ -37,6 +48,7 @@ class ResponsePayload(BaseModel):
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    cost: Cost | None = None
     choices: list[dict[str, Any]] | None = (
         None  # as the model sent them, where they hold more than one text: tool calls, several answers, …
     )
@@ -96,6 +108,17 @@ class UsageFields(TypedDict):
     total_tokens: int
 
 
+class _CostRequired(TypedDict):
+    amount: float
+    currency: str
+
+
+class CostFields(_CostRequired, total=False):
+    """`Cost` as a literal."""
+
+    saved: float | None
+
+
 class ErrorFields(TypedDict):
     """`ErrorInfo` as a literal."""
 
@@ -111,6 +134,7 @@ class PayloadFields(TypedDict, total=False):
     model: str | None
     finish_reason: str | None
     usage: UsageFields | None
+    cost: CostFields | None
     choices: list[dict[str, Any]] | None
     error: ErrorFields | None
 

@@ -126,20 +126,6 @@ COMMITS = Definition(
     ("group", "result"),
 )
 
-TOPOLOGY = Definition(
-    "relayfleet_topology_info", "1 for the version in use, 0 for those before it.", ("version",)
-)
-TOPOLOGY_BEHIND = Definition(
-    "relayfleet_topology_behind",
-    "1 while the file says something else than what is in use: refused, waiting for something, or for a restart.",
-    ("why",),
-)
-TOPOLOGY_CHANGES = Definition(
-    "relayfleet_topology_changes_total",
-    "Changes of the topology file, by result: applied, refused.",
-    ("result",),
-)
-
 DLQ_DEPTH = Definition("relayfleet_dead_letters", "Records on a watched dead-letter topic.", ("topic",))
 DLQ_OLDEST = Definition(
     "relayfleet_dead_letters_oldest_age_seconds", "Age of the oldest record on a watched topic.", ("topic",)

@@ -18,6 +18,7 @@ from workers.inference.throttle import Limits
 from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
+from workers.policies.cost import tariff_of
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
 
@@ -90,6 +91,7 @@ def build_worker(
         settings.expires_after,
         retry_policy(settings),
         fallback=settings.fallback if settings.breaker.when_open == "fallback" else (),
+        tariff=tariff_of(fleet.topology, target),
     )
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
     ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics)

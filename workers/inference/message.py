@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ class Message:
         "record",
         "request",
         "size",
+        "spent",
         "started",
         "state",
         "taken_at",
@@ -92,6 +94,7 @@ class Message:
         self.deadline: float | None = None
         self.instance: str | None = None  # of the last attempt
         self.model_seconds = 0.0  # in all attempts made here
+        self.spent: Decimal | None = None  # in these attempts; None: nobody knows a price or a usage
         self.waiting = False  # in memory, for its next attempt
         self.wakes_at = 0.0  # when its wait for the next attempt is over
         self.started = False  # its task has run

@@ -15,16 +15,17 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from schemas.codec import decode_request
 from schemas.envelope import Request
 from schemas.errors import DecodeError, ErrorClass, Stage
-from schemas.events import Step as Event
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError, RefusedError, TransientError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call
 from workers.inference.alarm import Alarm
+from workers.inference.attempts import Attempts
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.inference.once import OncePerId
 from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats
+from workers.policies.cost import Tariff
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.retry import (
     Bound,
@@ -51,6 +52,7 @@ class TargetPolicy:
     expires_after: float | None
     retry: RetryPolicy
     fallback: tuple[str, ...] = ()  # where messages go while every breaker is open
+    tariff: Tariff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ class Pipeline:
         pool: Pool,
         once: OncePerId,
         around: Surroundings,
+        attempts: Attempts,
         exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`exists`: whether there is such a target."""
         self._policy = policy
         self._exists = exists
         self._pool = pool
+        self._attempts = attempts
         self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock
@@ -199,22 +203,8 @@ class Pipeline:
             self._usual.observe(seconds, now)
         else:
             count(message.state, failure, self._clock.wall())
-        self._log_attempt(message, seconds, result)
+        self._attempts.enter(message, seconds, result)
         self._pool.give_back(slot, failure, seconds)
-
-    def _log_attempt(self, message: Message, seconds: float, result: Answer | MessageError) -> None:
-        usage = result.usage if isinstance(result, Answer) else None
-        self._around.events.emit(
-            Event.ATTEMPTED,
-            message.message_id,
-            target=self._policy.name,
-            instance=message.instance,
-            attempt=message.state.attempts + message.state.deferrals,
-            duration_ms=round(seconds * 1000, 3),
-            model=result.model if isinstance(result, Answer) else None,
-            total_tokens=usage.total_tokens if usage is not None else None,
-            error_class=result.error_class if isinstance(result, MessageError) else None,
-        )
 
     async def _again(self, message: Message, failure: MessageError) -> Outcome:
         """Wait and try for as long as the policy says so. Tenacity's first round stands for what failed already."""

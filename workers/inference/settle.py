@@ -6,13 +6,14 @@ from schemas import headers as h
 from schemas.codec import encode_response
 from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
 from schemas.errors import Stage
-from schemas.response import PayloadFields, ResponseFields, TimingFields, UsageFields
+from schemas.response import CostFields, PayloadFields, ResponseFields, TimingFields, UsageFields
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError
-from workers.core.ports import Answer
+from workers.core.ports import Answer, Usage
 from workers.core.records import Headers, Outgoing, echoed
 from workers.core.topology.names import Names
 from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted
+from workers.policies.cost import Tariff
 from workers.policies.retry import TREATMENTS
 
 _OF_ONE_TARGET = frozenset({h.ATTEMPT, h.DEFERRALS, h.NOT_BEFORE, h.FALLBACK})
@@ -28,11 +29,12 @@ class Settled(NamedTuple):
 class Settlement:
     """Writes the responses, delays and dead letters of one target."""
 
-    def __init__(self, target: str, names: Names, clock: Clock) -> None:
+    def __init__(self, target: str, names: Names, clock: Clock, tariff: Tariff | None = None) -> None:
         self._target = target
         self._names = names
         self._group = names.worker_group(target)
         self._clock = clock
+        self._tariff = tariff
         self._target_header = (h.TARGET, target.encode())
 
     def settle(self, message: Message, outcome: Outcome) -> Settled:
@@ -49,7 +51,10 @@ class Settlement:
 
     def failed(self, message: Message, outcome: Failed) -> Settled:
         """An error response, and a dead letter where an operator should find the message."""
-        response = self._response(message, _error_payload(outcome.error), "error")
+        payload = _error_payload(outcome.error)
+        if self._tariff is not None:
+            payload["cost"] = _cost(self._tariff, message, outcome)
+        response = self._response(message, payload, "error")
         if not outcome.dead_letter:
             return Settled(outcome, (response,))
         return Settled(outcome, (response, self._dead_letter(message, outcome.error)))
@@ -71,13 +76,13 @@ class Settlement:
 
     def _answered(self, message: Message, outcome: Answered) -> Settled:
         payload = _answer_payload(outcome.answer)
+        if self._tariff is not None:
+            payload["cost"] = _cost(self._tariff, message, outcome)
         return Settled(outcome, (self._response(message, payload, "ok", repeated=outcome.repeated),))
 
     def _response(
         self, message: Message, payload: PayloadFields, status: str, *, repeated: bool = False
     ) -> Outgoing:
-        if self._tariff is not None:
-            payload["cost"] = _cost(self._tariff, message, outcome)
         now = self._clock.wall()
         fields: ResponseFields = {
             "message_id": message.message_id,
@@ -99,7 +104,8 @@ class Settlement:
         headers = self._headers(message) + tuple(
             (name, h.to_bytes(value)) for name, value in encoded.headers.items()
         )
-        return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers)
+        place = h.reply_partition(headers)
+        return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers, place)
 
     def _headers(self, message: Message) -> Headers:
         passed = h.carried(message.record.headers)
@@ -178,23 +184,40 @@ class Settlement:
         return Outgoing(self._names.dead_letters, record.key, record.value, headers, timestamp_ms=timestamp)
 
 
+def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostFields | None:
+    """What its attempts here cost. None: it was called, and the backend reported no usage."""
+    if message.spent is None and message.model_seconds > 0.0:
+        return None
+    cost: CostFields = {"amount": float(message.spent or 0), "currency": tariff.currency}
+    if isinstance(outcome, Answered) and outcome.repeated and outcome.answer.usage is not None:
+        usage = outcome.answer.usage
+        cost["saved"] = float(tariff.cost(usage.prompt_tokens, usage.completion_tokens))
+    return cost
+
+
 def _answer_payload(answer: Answer) -> PayloadFields:
-    usage: UsageFields | None = None
-    if answer.usage is not None:
-        usage = {
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "completion_tokens": answer.usage.completion_tokens,
-            "total_tokens": answer.usage.total_tokens,
-        }
     return {
         "text": answer.text,
         "model": answer.model,
         "finish_reason": answer.finish_reason,
-        "usage": usage,
+        "usage": None if answer.usage is None else _usage(answer.usage),
         "choices": None if answer.choices is None else [dict(choice) for choice in answer.choices],
     }
 
 
 def _error_payload(error: MessageError) -> PayloadFields:
     retryable = TREATMENTS[error.error_class].retryable
-    return {"error": {"code": error.error_class, "reason": error.reason, "retryable": retryable}}
+    payload: PayloadFields = {
+        "error": {"code": error.error_class, "reason": error.reason, "retryable": retryable}
+    }
+    if error.usage is not None:
+        payload["usage"] = _usage(error.usage)
+    return payload
+
+
+def _usage(usage: Usage) -> UsageFields:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }

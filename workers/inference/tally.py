@@ -8,8 +8,9 @@ from schemas.errors import ErrorClass, Stage
 from schemas.events import Step
 from workers.core.clock import Clock
 from workers.core.events import EventLog
-from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, TOKENS, Metrics
+from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, Metrics
 from workers.core.ports import Answer
+from workers.inference.attempts import Attempts
 from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted
 from workers.inference.settle import Settled
 
@@ -17,19 +18,20 @@ from workers.inference.settle import Settled
 class Tally:
     """The books of one target. Metric children are looked up once: a look-up a message is too slow."""
 
-    def __init__(self, target: str, metrics: Metrics, events: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, target: str, metrics: Metrics, events: EventLog, clock: Clock, attempts: Attempts
+    ) -> None:
         self._target = target
         self._metrics = metrics
         self._events = events
         self._clock = clock
+        self._attempts = attempts
         self._answered = {status: metrics.counter(ANSWERED, target, status) for status in ("ok", "error")}
         self._dead: dict[tuple[ErrorClass, Stage], Counter] = {
             (name, stage): metrics.counter(DEAD_LETTERED, "worker", name, stage)
             for name in ErrorClass
             for stage in Stage
         }
-        self._prompt = metrics.counter(TOKENS, target, "prompt")
-        self._completion = metrics.counter(TOKENS, target, "completion")
         self._queued, self._model, self._total = (
             metrics.histogram(STAGE_SECONDS, target, stage) for stage in ("queued", "model", "total")
         )
@@ -37,7 +39,7 @@ class Tally:
     def enter(self, delivered: Sequence[tuple[Message, Settled]]) -> None:
         """Enter messages whose outcomes have been delivered."""
         wall, now = self._clock.wall(), self._clock.monotonic()
-        answers = prompt = completion = 0
+        answers = 0
         for message, settled in delivered:
             total = max(0.0, wall - message.marks.received_ms / 1000)
             self._model.observe(message.model_seconds)
@@ -45,11 +47,8 @@ class Tally:
             self._total.observe(total)
             outcome = settled.outcome
             match outcome:
-                case Answered(answer, repeated):
+                case Answered(answer):
                     answers += 1
-                    if answer.usage is not None and not repeated:
-                        prompt += answer.usage.prompt_tokens
-                        completion += answer.usage.completion_tokens
                     self._tell_answer(message, answer, total)
                 case Failed():
                     self._enter_failure(message, outcome, total)
@@ -58,8 +57,7 @@ class Tally:
                 case Delayed():
                     pass
         self._answered["ok"].inc(answers)
-        self._prompt.inc(prompt)
-        self._completion.inc(completion)
+        self._attempts.show()
 
     def _tell_answer(self, message: Message, answer: Answer, total: float) -> None:
         usage = answer.usage
@@ -77,6 +75,7 @@ class Tally:
             prompt_tokens=usage.prompt_tokens if usage is not None else None,
             completion_tokens=usage.completion_tokens if usage is not None else None,
             total_tokens=usage.total_tokens if usage is not None else None,
+            cost=None if message.spent is None else float(message.spent),
             position=message.record.position,
         )
 
@@ -94,6 +93,7 @@ class Tally:
             instance=message.instance,
             attempt=message.state.attempts,
             total_ms=round(total * 1000, 3),
+            cost=None if message.spent is None else float(message.spent),
             error_class=error.error_class,
             position=message.record.position,
         )

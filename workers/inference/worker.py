@@ -14,6 +14,7 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Publisher, Subscription
 from workers.core.records import TopicPartition
 from workers.core.topology.names import Names
+from workers.inference.attempts import Attempts
 from workers.inference.committer import Committer
 from workers.inference.delivery import Delivery
 from workers.inference.dispatch import Dispatcher
@@ -81,9 +82,11 @@ class TargetWorker:
         self._ports = ports
         self._clock = around.clock
         self._group = setup.names.worker_group(self.target)
-        settlement = Settlement(self.target, setup.names, around.clock)
-        tally = Tally(self.target, ports.metrics, around.events, around.clock)
-        pipeline = Pipeline(setup.target, ports.pool, ports.once, around, setup.names.knows)
+        tariff = setup.target.tariff
+        attempts = Attempts(self.target, tariff, ports.metrics, around.events)
+        settlement = Settlement(self.target, setup.names, around.clock, tariff)
+        tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
+        pipeline = Pipeline(setup.target, ports.pool, ports.once, around, attempts, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)

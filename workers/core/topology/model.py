@@ -13,6 +13,7 @@ from pydantic import (
 from workers.core.redact import MASK
 from workers.core.topology.base import Strict, Text, TextList
 from workers.core.topology.gateway import Gateway
+from workers.core.topology.pricing import Currency, Price
 from workers.core.topology.routing import Intents, Route
 from workers.core.topology.secrets import masked_dsn
 from workers.core.topology.tenants import Tenants
@@ -153,6 +154,8 @@ class TargetBase(Strict):
     valve: Valve = Valve()
     fallback: TextList = ()
     cache: Cache | None = None
+    price: Price | None = None
+    context_length: Count | None = Field(default=None, ge=1)  # tokens, of prompt and answer together
     topic: TopicSettings = TopicSettings()
 
 
@@ -209,6 +212,7 @@ class Topology(Strict):
     """A whole deployment."""
 
     version: Literal[1]
+    currency: Currency = "USD"  # of every price and budget
     kafka: Kafka = Kafka()
     stores: Stores = Stores()
     once: Once = Once()

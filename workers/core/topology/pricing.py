@@ -1,0 +1,52 @@
+"""What tokens cost, in money. Decimals from the file to the sum: a price is never a binary fraction."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from workers.core.topology.base import Strict
+from workers.core.topology.values import refuse_bool
+
+DECIMALS = 9
+"""After the point, of an amount; so a price of a thousand tokens is exact to a billionth of the currency."""
+MAX_AMOUNT = Decimal(1_000_000_000)
+
+
+def parse_amount(value: object) -> object:
+    """A number as it was written: 0.1 is a tenth, not the binary fraction next to it."""
+    refuse_bool(value)
+    if isinstance(value, Decimal | int):
+        return value
+    try:
+        return Decimal(str(value).strip())
+    except InvalidOperation:
+        raise ValueError("must be an amount of money without its currency, such as 0.15") from None
+
+
+def few_decimals(value: Decimal) -> Decimal:
+    """Refuse more decimals than are counted."""
+    if not value.is_finite() or -int(value.normalize().as_tuple().exponent) > DECIMALS:
+        raise ValueError(f"must be a number with {DECIMALS} decimals at most")
+    return value
+
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(parse_amount),
+    Field(ge=0, le=MAX_AMOUNT),
+    AfterValidator(few_decimals),
+    PlainSerializer(float, when_used="json", return_type=float),
+    WithJsonSchema({"type": "number", "minimum": 0}),
+]
+"""Money, in the topology's currency."""
+
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+"""ISO 4217's three letters."""
+
+
+class Price(Strict):
+    """What 1,000 tokens cost, of the prompt and of the answer."""
+
+    input: Amount = Decimal(0)
+    output: Amount = Decimal(0)

@@ -1,0 +1,64 @@
+"""The books of one target's attempts: tokens and money, of answers and of failures, streamed or not."""
+
+from decimal import Decimal
+
+from schemas.events import Step
+from workers.core.errors import MessageError
+from workers.core.events import EventLog
+from workers.core.metrics import COST, TOKENS, Metrics
+from workers.core.ports import Answer, Usage
+from workers.inference.message import Message
+from workers.policies.cost import Tariff
+
+
+class Attempts:
+    """Adds up what attempts cost, and tells each on `fleet_logs`."""
+
+    def __init__(self, target: str, tariff: Tariff | None, metrics: Metrics, events: EventLog) -> None:
+        self._target = target
+        self._tariff = tariff
+        self._events = events
+        self._prompt = metrics.counter(TOKENS, target, "prompt")
+        self._completion = metrics.counter(TOKENS, target, "completion")
+        self._cost = metrics.counter(COST, target, tariff.currency) if tariff is not None else None
+        self._prompt_tokens = self._completion_tokens = 0
+        self._money = Decimal(0)
+
+    def enter(self, message: Message, seconds: float, result: Answer | MessageError) -> None:
+        """Enter an attempt that `message.state` has counted already."""
+        usage = result.usage
+        cost = None if usage is None else self._pay(message, usage)
+        self._events.emit(
+            Step.ATTEMPTED,
+            message.message_id,
+            target=self._target,
+            instance=message.instance,
+            attempt=message.state.attempts + message.state.deferrals,
+            duration_ms=round(seconds * 1000, 3),
+            model=result.model if isinstance(result, Answer) else None,
+            prompt_tokens=usage.prompt_tokens if usage is not None else None,
+            completion_tokens=usage.completion_tokens if usage is not None else None,
+            total_tokens=usage.total_tokens if usage is not None else None,
+            cost=None if cost is None else float(cost),
+            error_class=result.error_class if isinstance(result, MessageError) else None,
+        )
+
+    def show(self) -> None:
+        """Bring the metrics up to date: once a batch, since a counter is slow."""
+        if self._prompt_tokens or self._completion_tokens:
+            self._prompt.inc(self._prompt_tokens)
+            self._completion.inc(self._completion_tokens)
+            self._prompt_tokens = self._completion_tokens = 0
+        if self._cost is not None and self._money:
+            self._cost.inc(float(self._money))
+            self._money = Decimal(0)
+
+    def _pay(self, message: Message, usage: Usage) -> Decimal | None:
+        self._prompt_tokens += usage.prompt_tokens
+        self._completion_tokens += usage.completion_tokens
+        if self._tariff is None:
+            return None
+        cost = self._tariff.cost(usage.prompt_tokens, usage.completion_tokens)
+        message.spent = cost if message.spent is None else message.spent + cost
+        self._money += cost
+        return cost
