@@ -110,6 +110,10 @@ STAGE_SECONDS = Definition(
     "Time in a stage, of a worker: queued, model, total; of the router, which has no target: publish.",
     ("target", "stage"),
 )
+FIRST_TOKEN = Definition(
+    "relayfleet_first_token_seconds", "From the start of a call to the first piece of its answer.", ("target",)
+)
+CHUNKS = Definition("relayfleet_chunks_total", "Pieces of streamed answers published.", ("target",))
 DELIVERY_FAILURES = Definition(
     "relayfleet_delivery_failures_total", "Records that Kafka refused for good.", ("topic",)
 )
@@ -124,6 +128,20 @@ COMMITS = Definition(
     "relayfleet_commits_total",
     "Positions committed, by result: ok, dropped (no longer ours), failed.",
     ("group", "result"),
+)
+
+TOPOLOGY = Definition(
+    "relayfleet_topology_info", "1 for the version in use, 0 for those before it.", ("version",)
+)
+TOPOLOGY_BEHIND = Definition(
+    "relayfleet_topology_behind",
+    "1 while the file says something else than what is in use: refused, waiting for something, or for a restart.",
+    ("why",),
+)
+TOPOLOGY_CHANGES = Definition(
+    "relayfleet_topology_changes_total",
+    "Changes of the topology file, by result: applied, refused.",
+    ("result",),
 )
 
 DLQ_DEPTH = Definition("relayfleet_dead_letters", "Records on a watched dead-letter topic.", ("topic",))
