@@ -2,8 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
 
+from workers.core.redact import MASK
 from workers.core.topology.values import one_or_many, visible
 
 Text = Annotated[str, AfterValidator(visible)]
@@ -13,6 +22,8 @@ TextList = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """Texts; a single one may be written without a list."""
+Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, when_used="json", return_type=str)]
+"""Masked when dumped as JSON."""
 
 
 class Strict(BaseModel):

@@ -6,13 +6,18 @@ from collections.abc import Iterator, Mapping
 from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
 from workers.core.topology.check_gateway import check_gateway, check_tenants
 from workers.core.topology.check_numbers import check_numbers, check_once
+from workers.core.topology.check_protocols import check_protocol
 from workers.core.topology.check_routes import check_intents, check_routes
 from workers.core.topology.check_sql import check_sql
 from workers.core.topology.check_topics import check_topics
 from workers.core.topology.model import (
+    GrpcTarget,
+    HttpTarget,
+    KafkaTarget,
     OpenAITarget,
     SqlTarget,
     Target,
+    WebSocketTarget,
 )
 from workers.core.topology.parts import Parts
 from workers.core.topology.problems import Fault, Path, did_you_mean
@@ -54,9 +59,11 @@ def _target(name: str, target: Target, parts: Parts) -> Iterator[Fault]:
     yield from check_numbers(path, target)
     match target:
         case OpenAITarget():
-            yield from check_instances(path, target)
+            yield from check_instances(path, target.instances, ("http", "https"))
         case SqlTarget():
             yield from check_sql(path, target)
+        case HttpTarget() | WebSocketTarget() | GrpcTarget() | KafkaTarget():
+            yield from check_protocol(path, target)
 
 
 def _fallbacks(name: str, target: Target, declared: frozenset[str]) -> Iterator[Fault]:

@@ -7,13 +7,13 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
-    WithJsonSchema,
 )
 
-from workers.core.redact import MASK
-from workers.core.topology.base import Strict, Text, TextList
+from workers.core.topology.base import Secret, Strict, Text, TextList
 from workers.core.topology.gateway import Gateway
+from workers.core.topology.instances import Instance as Instance
 from workers.core.topology.pricing import Currency, Price
+from workers.core.topology.protocols import GrpcSettings, HttpSettings, KafkaSettings, WebSocketSettings
 from workers.core.topology.routing import Intents, Route
 from workers.core.topology.secrets import masked_dsn
 from workers.core.topology.tenants import Tenants
@@ -23,22 +23,15 @@ from workers.core.topology.values import (
     Number,
     Seconds,
     blank_is_none,
-    parse_concurrency,
 )
 
-Secret = Annotated[SecretStr, PlainSerializer(lambda _: MASK, when_used="json", return_type=str)]
 Dsn = Annotated[
     SecretStr,
     PlainSerializer(lambda dsn: masked_dsn(dsn.get_secret_value()), when_used="json", return_type=str),
 ]
-"""Masked when dumped as JSON; the password and the options' values alone for an address."""
+"""When dumped as JSON, the password and the options' values are masked."""
 Partitions = Annotated[Count, Field(ge=1, le=10_000)]
 Replication = Annotated[Count, Field(ge=1, le=99)]
-Concurrency = Annotated[
-    int | Literal["adaptive"],
-    BeforeValidator(parse_concurrency),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "adaptive"}]}),
-]
 
 
 class Security(Strict):
@@ -90,15 +83,6 @@ class Topics(Strict):
     dead_letters: TopicSettings = Field(default=TopicSettings(), alias="dlq.model_requests")
     ledger: TopicSettings = Field(default=TopicSettings(), alias="dead_letter_ledger")
     logs: TopicSettings = Field(default=TopicSettings(), alias="fleet_logs")
-
-
-class Instance(Strict):
-    """One address that serves a target. `api_key` is sent as a bearer token."""
-
-    url: str
-    weight: Number = Field(default=1, gt=0, le=1_000_000)
-    concurrency: Concurrency = 64
-    api_key: Annotated[Secret | None, BeforeValidator(blank_is_none)] = None
 
 
 class Retry(Strict):
@@ -187,7 +171,35 @@ class SqlTarget(TargetBase):
     concurrency: Count = Field(default=16, ge=1, le=10_000)
 
 
-Target = Annotated[OpenAITarget | SqlTarget, Field(discriminator="type")]
+class HttpTarget(HttpSettings, TargetBase):
+    """A service with an HTTP interface of its own."""
+
+    type: Literal["http"]
+
+
+class WebSocketTarget(WebSocketSettings, TargetBase):
+    """A service that answers on WebSocket connections."""
+
+    type: Literal["websocket"]
+
+
+class GrpcTarget(GrpcSettings, TargetBase):
+    """Another MessageRouter."""
+
+    type: Literal["grpc"]
+
+
+class KafkaTarget(KafkaSettings, TargetBase):
+    """A pair of topics of another cluster."""
+
+    type: Literal["kafka"]
+    kafka: Kafka
+
+
+Target = Annotated[
+    OpenAITarget | HttpTarget | WebSocketTarget | GrpcTarget | SqlTarget | KafkaTarget,
+    Field(discriminator="type"),
+]
 
 
 class Stores(Strict):

@@ -6,7 +6,8 @@ from typing import Any
 from workers.core.redact import MASK, is_secret_name
 from workers.core.topology.problems import Fault, Path
 
-_FIELDS = ("api_key", "password", "key_password")
+_FIELDS = ("api_key", "password", "key_password", "client_secret")
+_MAPPINGS = ("secret_headers", "secret_metadata")
 _ADDRESSES = ("dsn", "redis")
 _ADVICE = "write it as ${NAME} or ${file:PATH}"
 
@@ -20,7 +21,8 @@ def literal_secrets(data: Any, path: Path = ()) -> Iterator[Fault]:
         items = iter(enumerate(data))
     for name, value in items:
         here = (*path, name)
-        if _in_settings(here) and name in _FIELDS and value is not None and "${" not in str(value):
+        secret = name in _FIELDS or (path and path[-1] in _MAPPINGS)
+        if _in_settings(here) and secret and value is not None and "${" not in str(value):
             yield Fault(here, "a secret must not stand in the file", _ADVICE)
         elif name in _ADDRESSES and isinstance(value, str) and _literal_password(value):
             yield Fault(here, "a password must not stand in the file", _ADVICE)
@@ -30,7 +32,7 @@ def literal_secrets(data: Any, path: Path = ()) -> Iterator[Fault]:
 
 def _in_settings(path: Path) -> bool:
     """Not inside the free-form parameters and context values, where names are the user's."""
-    return "parameters" not in path and "context" not in path
+    return not {"parameters", "context"}.intersection(path)
 
 
 def _literal_password(dsn: str) -> bool:

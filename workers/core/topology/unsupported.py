@@ -15,9 +15,6 @@ KEYS: tuple[tuple[Path, str], ...] = (
 )
 """Keys that nothing implements yet, each with what works instead."""
 
-TARGET_TYPES = ("http", "websocket", "grpc", "kafka")
-"""Target types that no backend serves yet."""
-
 MECHANISMS = ("OAUTHBEARER",)
 """SASL mechanisms that no client can be set up for yet."""
 
@@ -27,10 +24,6 @@ def not_supported_yet(data: Any) -> Iterator[Fault]:
     for pattern, instead in KEYS:
         for path in _matches(data, pattern):
             yield Fault(path, f"not supported yet: `{path[-1]}`", f"{instead}", at_key=True)
-    for path in _matches(data, ("targets", ANY, "type")):
-        value = _at(data, path)
-        if value in TARGET_TYPES:
-            yield Fault(path, f"not supported yet: targets of type {value!r}", "`openai` and `sql` are")
     for path in _matches(data, ("kafka", "security", "mechanism")):
         value = _at(data, path)
         if value in MECHANISMS:
