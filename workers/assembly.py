@@ -209,7 +209,7 @@ async def open_worker(
     read = {target: group_topics(topology, target) for target in chosen}
     async with open_admin(topology, settings) as admin:
         fallbacks = {names.target(other) for target in chosen for other in topology.targets[target].fallback}
-        written = [names.responses, names.dead_letters, names.logs, *fallbacks]
+        written = [names.responses, names.chunks, names.dead_letters, names.logs, *fallbacks]
         await require_topics(admin, [*written, *chain.from_iterable(read.values())])
     async with (
         open_publisher(topology, settings, metrics=metrics) as publisher,

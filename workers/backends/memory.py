@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from schemas.errors import ErrorClass
 from workers.core.errors import MessageError, TransientError
-from workers.core.ports import Answer, Call
+from workers.core.ports import Answer, Call, Piece
 
 ANSWER = Answer("an answer", finish_reason="stop")
 
@@ -13,7 +14,8 @@ ANSWER = Answer("an answer", finish_reason="stop")
 class MemoryBackend:
     """See `core.ports.Backend`. Answers `default` unless the script says otherwise.
 
-    `calls` holds every call that came in; `in_flight` and `peak` say how many there were at a time.
+    `calls` holds every call that came in; `in_flight` and `peak` say how many there were at a time. Whoever wants the
+    answer piece by piece gets `pieces` before it, when the call is let through.
     """
 
     def __init__(self, name: str = "memory", default: Answer | MessageError = ANSWER) -> None:
@@ -23,6 +25,7 @@ class MemoryBackend:
         self.in_flight = 0
         self.peak = 0
         self.closed = False
+        self.pieces: Sequence[Piece] = ()
         self._script: deque[Answer | MessageError] = deque()
         self._gate = asyncio.Event()
         self._gate.set()
@@ -59,6 +62,9 @@ class MemoryBackend:
             raise TransientError(ErrorClass.TIMEOUT, f"{self._name} did not answer in time") from error
         finally:
             self.in_flight -= 1
+        if call.sink is not None:
+            for piece in self.pieces:
+                call.sink(piece)
         if isinstance(outcome, MessageError):
             raise outcome
         return outcome

@@ -57,6 +57,7 @@ class Message:
     __slots__ = (
         "assignment",
         "deadline",
+        "first_token",
         "given_up",
         "instance",
         "lane",
@@ -94,6 +95,9 @@ class Message:
         self.deadline: float | None = None
         self.instance: str | None = None  # of the last attempt
         self.model_seconds = 0.0  # in all attempts made here
+        self.first_token: float | None = (
+            None  # seconds from the start of the last attempt, where it was streamed
+        )
         self.spent: Decimal | None = None  # in these attempts; None: nobody knows a price or a usage
         self.waiting = False  # in memory, for its next attempt
         self.wakes_at = 0.0  # when its wait for the next attempt is over

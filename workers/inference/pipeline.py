@@ -18,13 +18,14 @@ from schemas.errors import DecodeError, ErrorClass, Stage
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError, RefusedError, TransientError
 from workers.core.events import EventLog
-from workers.core.ports import Answer, Call
+from workers.core.ports import Answer, Call, Sink
 from workers.inference.alarm import Alarm
 from workers.inference.attempts import Attempts
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.inference.once import OncePerId
 from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats
+from workers.inference.streaming import Chunks
 from workers.policies.cost import Tariff
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.retry import (
@@ -75,6 +76,7 @@ class Pipeline:
         once: OncePerId,
         around: Surroundings,
         attempts: Attempts,
+        chunks: Chunks,
         exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`exists`: whether there is such a target."""
@@ -82,6 +84,7 @@ class Pipeline:
         self._exists = exists
         self._pool = pool
         self._attempts = attempts
+        self._chunks = chunks
         self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock
@@ -148,12 +151,12 @@ class Pipeline:
                 f"its deadline leaves {left:.1f} s, and {self._policy.name} usually takes {usual:.1f} s",
             )
 
-    async def _attempt(self, message: Message, slot: Slot) -> Answer:
+    async def _attempt(self, message: Message, slot: Slot, sink: Sink | None = None) -> Answer:
         """One call of the slot's instance. The slot is given back whatever happens."""
         message.instance = slot.backend.name
         began = self._clock.monotonic()
         try:
-            answer = await self._call(message, slot, began)
+            answer = await self._call(message, slot, began, sink)
         except MessageError as failure:
             self._over(message, slot, began, failure)
             raise
@@ -163,7 +166,7 @@ class Pipeline:
         self._over(message, slot, began, answer)
         return answer
 
-    async def _call(self, message: Message, slot: Slot, now: float) -> Answer:
+    async def _call(self, message: Message, slot: Slot, now: float, sink: Sink | None) -> Answer:
         assert message.request is not None  # noqa: S101 - it was read before the first attempt
         seconds = self._policy.timeout
         if message.deadline is not None:
@@ -171,7 +174,7 @@ class Pipeline:
         assert message.task is not None  # noqa: S101 - the one that runs this
         alarm = Alarm(message.task, seconds)
         try:
-            return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent))
+            return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent, sink))
         except asyncio.CancelledError as cancelled:
             if alarm.rang():
                 raise TransientError(ErrorClass.TIMEOUT, f"no answer within {seconds:g} s") from cancelled
@@ -252,6 +255,8 @@ class Pipeline:
         except MessageError:
             self._pool.give_up(slot)
             raise
+        if message.request is not None and message.request.payload.stream:
+            return await self._chunks.streamed(message, partial(self._attempt, message, slot))
         return await self._attempt(message, slot)
 
     async def _acquire(self, message: Message) -> Slot:

@@ -123,6 +123,7 @@ class Settlement:
             "queued": max(0.0, round(float(routed - marks.received_ms), 3)),
             "routed": max(0.0, round(taken - routed, 3)),
             "model": round(message.model_seconds * 1000, 3),
+            "first_token": _milliseconds(message.first_token),
             "total": max(0.0, round(now * 1000 - marks.received_ms, 3)),
         }
 
@@ -193,6 +194,10 @@ def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostF
         usage = outcome.answer.usage
         cost["saved"] = float(tariff.cost(usage.prompt_tokens, usage.completion_tokens))
     return cost
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
 
 
 def _answer_payload(answer: Answer) -> PayloadFields:

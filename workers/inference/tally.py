@@ -71,6 +71,7 @@ class Tally:
             model=answer.model,
             attempt=message.state.attempts,
             duration_ms=round(message.model_seconds * 1000, 3),
+            first_token_ms=None if message.first_token is None else round(message.first_token * 1000, 3),
             total_ms=round(total * 1000, 3),
             prompt_tokens=usage.prompt_tokens if usage is not None else None,
             completion_tokens=usage.completion_tokens if usage is not None else None,

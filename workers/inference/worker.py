@@ -25,6 +25,7 @@ from workers.inference.once import OncePerId
 from workers.inference.pipeline import Pipeline, Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
+from workers.inference.streaming import Chunks
 from workers.inference.tally import Tally
 from workers.policies.valve import ValvePolicy
 
@@ -84,9 +85,12 @@ class TargetWorker:
         self._group = setup.names.worker_group(self.target)
         tariff = setup.target.tariff
         attempts = Attempts(self.target, tariff, ports.metrics, around.events)
+        self._chunks = Chunks(self.target, setup.names, ports.publisher, ports.metrics, around.clock)
         settlement = Settlement(self.target, setup.names, around.clock, tariff)
         tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
-        pipeline = Pipeline(setup.target, ports.pool, ports.once, around, attempts, setup.names.knows)
+        pipeline = Pipeline(
+            setup.target, ports.pool, ports.once, around, attempts, self._chunks, setup.names.knows
+        )
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
@@ -182,7 +186,7 @@ class TargetWorker:
         reasons = {
             "the safety valve has stopped it": self._gate.stopped,
             "every instance is out of service": self._ports.pool.out_of_service,
-            "Kafka takes no records": self._delivery.pending,
+            "Kafka takes no records": self._delivery.pending or self._chunks.waiting > 0,
             "the store of outcomes is down": self._ports.once.waiting,
             "messages wait for their next attempt": self._intake.waits,
         }
