@@ -135,17 +135,16 @@ class HttpClient:
         again = False
         while True:
             connection = self._kept() or await self._acquire(until)
+            future = connection.send(data, until, self._policy.max_body, streamed=streamed, head=head)
             try:
-                return connection, await connection.send(
-                    data, until, self._policy.max_body, streamed=streamed, head=head
-                )
+                return connection, await future
             except StaleError as error:
                 self._drop_idle()  # whatever closed that one has closed those too
                 if again:
                     raise failure(ErrorClass.CONNECT, f"{self.name} broke the connection") from error
                 again = True
             except asyncio.CancelledError:
-                connection.abort()
+                connection.cancel(future)
                 raise
 
     def _kept(self) -> HttpConnection | None:

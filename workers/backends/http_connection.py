@@ -83,7 +83,7 @@ class HttpConnection(asyncio.Protocol):
         before, self._touched = self._size, True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._keep = False
             if not self._complete:
                 self.fail(self._failure(ErrorClass.UPSTREAM_5XX, "does not speak HTTP as expected"))
@@ -150,8 +150,16 @@ class HttpConnection(asyncio.Protocol):
         self._began = self._loop.time()
         self._timer = self._loop.call_at(until, self._expire)
         self._future = future = self._loop.create_future()
-        self._transport.write(data)
+        if self._transport.is_closing():  # since it was chosen
+            self.fail(StaleError())
+        else:
+            self._transport.write(data)
         return future
+
+    def cancel(self, future: "asyncio.Future[Any]") -> None:
+        """Nobody waits for what `send` gave any more. What was answered meanwhile is no reason to close."""
+        if self._future is future:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once; nobody hears of an answer any more."""
@@ -171,11 +179,6 @@ class HttpConnection(asyncio.Protocol):
             stream.fail(error)
         elif future is not None and not future.done():
             future.set_exception(error)
-
-    def pause(self, *, reading: bool) -> None:
-        """Take no more from the server, or go on: whoever reads the stream is slower."""
-        if self._transport is not None and not self._transport.is_closing():
-            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     # -- called by the parser ----------------------------------------------------------------------------------------
 
@@ -198,7 +201,7 @@ class HttpConnection(asyncio.Protocol):
         names = {name for name, _ in self._headers}
         self._until_close = b"content-length" not in names and not self._chunked(names)
         if self._streamed and self._future is not None and not self._future.done():
-            self._stream = HttpStream(status, self._headers, self._loop, self.pause)
+            self._stream = HttpStream(status, self._headers, self._loop, self._pause)
             self._future.set_result(self._stream)
         self._complete = self._bodiless
 
@@ -246,17 +249,22 @@ class HttpConnection(asyncio.Protocol):
         self._used = True
         self._forget_timer()
         future, stream, self._future, self._stream = self._future, self._stream, None, None
+        if stream is not None:
+            stream.end()
+        elif future is not None and not future.done():
+            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            future.set_result(HttpResponse(self._status, self._headers, body))
         # What is not all sent by now is of a request that the server did not read to its end.
         if self._keep and not transport.get_write_buffer_size():
             self._idle_since = self._loop.time()
             self._owner.free(self)
         else:
             transport.abort()
-        if stream is not None:
-            stream.end()
-        elif future is not None and not future.done():
-            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            future.set_result(HttpResponse(self._status, self._headers, body))
+
+    def _pause(self, *, reading: bool) -> None:
+        """Take no more from the server, or go on: whoever reads the stream is slower."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     def _expire(self) -> None:
         what = "did not finish its answer in time" if self._touched else "did not answer in time"

@@ -24,7 +24,7 @@ def find(headers: Headers, name: str) -> str | None:
     wanted = name.encode("latin-1")
     for key, value in headers:
         if key == wanted:
-            return value.decode("latin-1")
+            return value.decode("latin-1").strip(" \t")
     return None
 
 
@@ -83,8 +83,11 @@ class HttpStream:
         self._wake()
 
     def end(self) -> None:
-        """That was the last piece."""
+        """That was the last piece. Reading goes on: from now on it is somebody else's answer that comes."""
         self.over = True
+        if self._paused:
+            self._paused = False
+            self._pause(reading=True)
         self._wake()
 
     def fail(self, error: Exception) -> None:
