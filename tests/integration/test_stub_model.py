@@ -5,8 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
+from aiohttp import ClientError, ClientSession
 
 from workers.local.stub_model import Calls, Faults, StubModel, serving
 
@@ -14,18 +13,24 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "a secret question
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    async with ClientBuilder().no_proxy().build() as client:
+async def client() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as client:
         yield client
 
 
-async def ask(client: Client, url: str, call_id: str = "m1", **body: Any) -> tuple[int, bytes, str | None]:
-    request = client.post(f"{url}/chat/completions").header("x-request-id", call_id)
-    response = await request.body_bytes(orjson.dumps({**ASK, **body})).build().send()
-    return response.status, bytes(await response.bytes()), response.get_header("retry-after")
+async def ask(
+    client: ClientSession, url: str, call_id: str = "m1", **body: Any
+) -> tuple[int, bytes, str | None]:
+    request = client.post(
+        f"{url}/chat/completions", data=orjson.dumps({**ASK, **body}), headers={"x-request-id": call_id}
+    )
+    async with request as response:
+        return response.status, await response.read(), response.headers.get("retry-after")
 
 
-async def test_an_answer_is_a_chat_completion_that_repeats_nothing_of_the_prompt(client: Client) -> None:
+async def test_an_answer_is_a_chat_completion_that_repeats_nothing_of_the_prompt(
+    client: ClientSession,
+) -> None:
     async with serving(StubModel()) as url:
         status, data, _ = await ask(client, url)
     answer = orjson.loads(data)
@@ -36,13 +41,13 @@ async def test_an_answer_is_a_chat_completion_that_repeats_nothing_of_the_prompt
     assert b"secret" not in data
 
 
-async def test_echo_answers_with_the_last_message(client: Client) -> None:
+async def test_echo_answers_with_the_last_message(client: ClientSession) -> None:
     async with serving(StubModel(echo=True)) as url:
         _, data, _ = await ask(client, url)
     assert orjson.loads(data)["choices"][0]["message"]["content"] == "a secret question"
 
 
-async def test_a_stream_is_the_same_answer_in_pieces(client: Client) -> None:
+async def test_a_stream_is_the_same_answer_in_pieces(client: ClientSession) -> None:
     async with serving(StubModel(Faults(chunk_delay_ms=1))) as url:
         _, data, _ = await ask(client, url, stream=True)
     events = [event.removeprefix(b"data: ") for event in data.split(b"\n\n") if event]
@@ -52,15 +57,15 @@ async def test_a_stream_is_the_same_answer_in_pieces(client: Client) -> None:
     assert text == "This is the stub model: it has no opinion, but it has answered."
 
 
-async def test_calls_and_answers_are_counted_by_request_id(client: Client) -> None:
+async def test_calls_and_answers_are_counted_by_request_id(client: ClientSession) -> None:
     stub = StubModel()
     async with serving(stub) as url:
         for call_id in ("a", "a", "b"):
             await ask(client, url, call_id)
         stub.faults = Faults(error_rate=1)
         await ask(client, url, "b")
-        page = await client.get(url.removesuffix("/v1") + "/stub/calls").build().send()
-        report = await page.json()
+        async with client.get(url.removesuffix("/v1") + "/stub/calls") as page:
+            report = await page.json()
     assert report == {
         "total": 4,
         "answered": 3,
@@ -70,7 +75,7 @@ async def test_calls_and_answers_are_counted_by_request_id(client: Client) -> No
     }
 
 
-async def test_an_error_has_the_status_code_and_retry_after_it_was_given(client: Client) -> None:
+async def test_an_error_has_the_status_code_and_retry_after_it_was_given(client: ClientSession) -> None:
     faults = Faults(error_rate=1, error_status=429, error_code="slow_down", retry_after="7")
     async with serving(StubModel(faults)) as url:
         status, data, retry_after = await ask(client, url)
@@ -78,26 +83,26 @@ async def test_an_error_has_the_status_code_and_retry_after_it_was_given(client:
     assert orjson.loads(data)["error"]["code"] == "slow_down"
 
 
-async def test_faults_change_while_it_runs_and_bad_ones_are_refused(client: Client) -> None:
+async def test_faults_change_while_it_runs_and_bad_ones_are_refused(client: ClientSession) -> None:
     async with serving(StubModel()) as url:
-        faults = client.post(url.removesuffix("/v1") + "/stub/faults")
-        changed = await faults.body_bytes(b'{"half_json_rate": 1}').build().send()
-        _, half, _ = await ask(client, url)
-        faults = client.post(url.removesuffix("/v1") + "/stub/faults")
-        refused = await faults.body_bytes(b'{"half_jason_rate": 1}').build().send()
+        faults = url.removesuffix("/v1") + "/stub/faults"
+        async with client.post(faults, data=b'{"half_json_rate": 1}') as changed:
+            _, half, _ = await ask(client, url)
+        async with client.post(faults, data=b'{"half_jason_rate": 1}') as refused:
+            pass
     assert (changed.status, refused.status) == (200, 400)
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(half)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_reset_ends_without_an_answer(client: Client, stream: bool) -> None:
+async def test_a_reset_ends_without_an_answer(client: ClientSession, stream: bool) -> None:
     async with serving(StubModel(Faults(reset_rate=1))) as url:
-        with pytest.raises(PyreqwestError):
+        with pytest.raises(ClientError):
             await ask(client, url, stream=stream)
 
 
-async def test_the_same_seed_draws_the_same_faults(client: Client) -> None:
+async def test_the_same_seed_draws_the_same_faults(client: ClientSession) -> None:
     runs = []
     for _ in range(2):
         async with serving(StubModel(Faults(error_rate=0.5), seed=7)) as url:
@@ -114,7 +119,7 @@ def test_the_oldest_ids_are_forgotten() -> None:
     assert calls.report()["repeated"] == {}
 
 
-async def test_pieces_are_as_long_and_break_off_where_they_are_told_to(client: Client) -> None:
+async def test_pieces_are_as_long_and_break_off_where_they_are_told_to(client: ClientSession) -> None:
     async with serving(StubModel(Faults(piece_chars=10, half_json_rate=1, break_after=3))) as url:
         _, data, _ = await ask(client, url, stream=True)
     events = [orjson.loads(event.removeprefix(b"data: ")) for event in data.split(b"\n\n") if event]
@@ -122,7 +127,9 @@ async def test_pieces_are_as_long_and_break_off_where_they_are_told_to(client: C
     assert texts == ["This is th", "e stub mod", "el: it has"]
 
 
-async def test_the_first_tool_is_called_and_several_answers_are_given_where_asked_for(client: Client) -> None:
+async def test_the_first_tool_is_called_and_several_answers_are_given_where_asked_for(
+    client: ClientSession,
+) -> None:
     tools = [{"type": "function", "function": {"name": "look_up"}}]
     async with serving(StubModel(Faults(tool_calls=True))) as url:
         _, data, _ = await ask(client, url, tools=tools, n=2)
