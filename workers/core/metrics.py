@@ -144,6 +144,24 @@ TOPOLOGY_CHANGES = Definition(
     ("result",),
 )
 
+GATEWAY_REQUESTS = Definition(
+    "relayfleet_gateway_requests_total", "Requests of clients, by result: taken, refused.", ("result",)
+)
+GATEWAY_ANSWERS = Definition(
+    "relayfleet_gateway_answers_total",
+    "Answers that came for gateways' requests, by whether somebody waited here: waited_for, kept.",
+    ("how",),
+)
+GATEWAY_WAITING = Definition("relayfleet_gateway_waiting", "Requests that a client waits for.")
+GATEWAY_RESPONSES = Definition(
+    "relayfleet_gateway_responses_total",
+    "What clients were answered, by protocol and its status.",
+    ("protocol", "status"),
+)
+GATEWAY_SECONDS = Definition(
+    "relayfleet_gateway_answer_seconds", "From a client's request to its whole answer.", ("protocol",)
+)
+
 DLQ_DEPTH = Definition("relayfleet_dead_letters", "Records on a watched dead-letter topic.", ("topic",))
 DLQ_OLDEST = Definition(
     "relayfleet_dead_letters_oldest_age_seconds", "Age of the oldest record on a watched topic.", ("topic",)

@@ -260,3 +260,65 @@ class OutcomeStore(Protocol):
 
     async def close(self) -> None:
         """Let go of the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of a request that a gateway took.
+
+    `fingerprint` tells its question from others, and is empty where nobody said; `answer` None: there is none yet.
+    """
+
+    fingerprint: bytes
+    answer: bytes | None
+
+
+class AnswerStore(Protocol):
+    """Keeps the answers that gateways read, for all of them together, for a time and up to a size.
+
+    Every method raises `UnreachableError` when the store does not answer.
+    """
+
+    async def begin(self, key: str, fingerprint: bytes) -> Kept | None:
+        """Note that a request was taken. Returns what was known of the key before, which then stays; None: nothing."""
+
+    async def put(self, answers: Mapping[str, bytes]) -> None:
+        """Keep answers (key -> response). A second one to the same key replaces the first."""
+
+    async def get(self, keys: Sequence[str]) -> Sequence[Kept | None]:
+        """What is known of each of these, in their order."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
+class KeptTurn(NamedTuple):
+    """One turn of a conversation; `turn_id` is 32 hexadecimal digits that tell it from the others."""
+
+    turn_id: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBounds:
+    """How much of a conversation is kept: turns, bytes of their values together, and seconds after the last one."""
+
+    turns: int
+    max_bytes: int
+    ttl: float
+
+
+class SessionStore(Protocol):
+    """Keeps the last turns of conversations, for all workers of a fleet together.
+
+    Every method raises `UnreachableError` when the store does not answer.
+    """
+
+    async def turns(self, session: str) -> Sequence[KeptTurn]:
+        """What is kept of a session, the oldest first."""
+
+    async def append(self, session: str, turn: KeptTurn, bounds: SessionBounds) -> None:
+        """Add a turn; one that is kept under the same id is replaced where it stands. What is beyond the bounds goes, the oldest first."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""

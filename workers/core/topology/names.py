@@ -37,6 +37,11 @@ class Names:
         """The consumer group of the routers."""
         return f"{self._deployment}.router"
 
+    @property
+    def gateway_group(self) -> str:
+        """The consumer group of the gateways."""
+        return f"{self._deployment}.gateway"
+
     def worker_group(self, target: str) -> str:
         """The consumer group of a target's workers."""
         return f"{self._deployment}.worker.{target}"

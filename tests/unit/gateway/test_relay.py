@@ -1,0 +1,354 @@
+"""From a client's question to its answer, and every way in which there is none."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import orjson
+import pytest
+
+from schemas import headers as h
+from schemas.errors import ErrorClass
+from tests.support import eventually
+from tests.unit.gateway.world import World, limits, question
+from workers.core.deadlines import Deadline
+from workers.core.errors import UnreachableError
+from workers.core.topology.gateway import Gateway
+from workers.core.topology.tenants import Tenant
+from workers.gateway.pending import key_of
+from workers.gateway.relay import Pending, RefusalError
+from workers.kafka.memory_group import MemorySubscription
+
+Put = Callable[[Mapping[str, bytes]], Awaitable[None]]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    opened = await World().start()
+    yield opened
+    await opened.stop()
+
+
+async def answered(world: World, pending: Pending, text: str = "hello") -> str | None:
+    world.reply(world.requests()[-1], text)
+    answer = await pending.answer(5)
+    assert answer is not None
+    return answer.payload.text
+
+
+async def test_a_question_is_with_the_broker_before_anybody_is_told_and_its_answer_comes_back(
+    world: World,
+) -> None:
+    pending = await world.relay.submit(question("推荐一款笔记本"))
+    (record,) = world.requests()
+    envelope = orjson.loads(record.value or b"")
+    assert envelope["payload"] == {"text": "推荐一款笔记本", "context": {}}
+    assert (envelope["message_id"], envelope["source"]) == (pending.message_id, "gateway")
+    assert record.key == pending.message_id.encode()
+    assert await answered(world, pending, "这款") == "这款"
+
+
+async def test_the_answer_comes_by_a_partition_that_this_gateway_reads(world: World) -> None:
+    other = await World(broker=world.broker, store=world.store).start()
+    await eventually(lambda: len(world.subscription.owned) < 7)
+    for gateway in (world, other):
+        await gateway.relay.submit(question())
+        headers = world.requests()[-1].headers
+        owned = {(place.topic, place.partition) for place in gateway.subscription.owned}
+        assert ("model_responses", h.reply_partition(headers)) in owned
+        assert ("model_chunks", h.chunks_partition(headers)) in owned
+    await other.stop()
+
+
+async def test_no_header_of_ours_is_the_clients_to_set(world: World) -> None:
+    asked = question(
+        tenant=None,
+        target="orders",
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+        tracestate="vendor=1",
+        deadline=Deadline.after(2, world.clock),
+    )
+    await world.relay.submit(asked)
+    headers = dict(world.requests()[0].headers)
+    assert headers.pop("relay.reply-partition") is not None
+    assert headers == {
+        "content-type": b"application/json",
+        "relay.target": b"orders",
+        "relay.deadline": b"1700000002000",
+        "traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01",
+        "tracestate": b"vendor=1",
+    }
+    await world.relay.submit(question(traceparent="00-forged\nrelay.tenant: x", tracestate="x"))
+    assert {name for name, _ in world.requests()[-1].headers} == {"relay.reply-partition", "content-type"}
+
+
+@pytest.mark.parametrize(
+    ("payload", "key"),
+    [({"session_id": "s", "user_id": "u"}, b"s"), ({"user_id": "u"}, b"u"), ({}, b"m1")],
+)
+async def test_messages_of_one_session_share_a_key(world: World, payload: dict[str, str], key: bytes) -> None:
+    asked = question(message_id="m1")
+    await world.relay.submit(
+        type(asked)({"message_id": "m1", "payload": {"text": "hi", **payload}}, client="c")
+    )
+    assert world.requests()[0].key == key
+
+
+async def test_an_answer_nobody_waited_for_is_found_under_its_id(world: World) -> None:
+    pending = await world.relay.submit(question())
+    assert await pending.answer(0.01) is None
+    assert await world.relay.find(None, pending.message_id) is None
+    await world.relay.leave(pending)
+    state = await world.relay.look(None, pending.message_id)
+    assert state is not None
+    assert state.reply is None
+    world.reply(world.requests()[0], "late")
+    found = await eventually(lambda: world.relay.find(None, pending.message_id))
+    assert found is not None
+    assert found.payload.text == "late"
+    assert await world.relay.look(None, "never-asked") is None
+
+
+async def test_an_answer_is_kept_before_its_offset_is_committed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.store, "put", _failing(world.store.put, times=3))
+    pending = await world.relay.submit(question())
+    assert await answered(world, pending) == "hello"
+    committed = world.broker.group("relayfleet.gateway").committed
+    before = {place: at for place, at in committed.items() if place.topic == "model_responses"}
+    assert all(at.offset == 0 for at in before.values())
+    await eventually(lambda: world.relay.find(None, pending.message_id))
+    await eventually(lambda: sum(at.offset for place, at in committed.items() if "resp" in place.topic) == 1)
+
+
+def _failing(put: Put, times: int) -> Put:
+    failures = iter(range(times))
+
+    async def failing(answers: Mapping[str, bytes]) -> None:
+        if next(failures, None) is not None:
+            raise UnreachableError("no Redis (injected)")
+        await put(answers)
+
+    return failing
+
+
+async def test_a_waiter_hears_of_an_answer_that_another_gateway_read(world: World) -> None:
+    looking = asyncio.create_task(world.relay.run())
+    pending = await world.relay.submit(question())
+    other = await World(broker=world.broker, store=world.store).start()
+    subscription: MemorySubscription = world.subscription
+    await subscription.close(Deadline.after(1))
+    world.replies.lost(list(world.replies._owned))
+    await eventually(lambda: len(other.subscription.owned) == 7)
+    world.reply(world.requests()[0], "by way of the store")
+    answer = await pending.answer(5)
+    assert answer is not None
+    assert answer.payload.text == "by way of the store"
+    looking.cancel()
+    await other.stop()
+
+
+async def test_the_same_question_under_the_same_id_gets_the_same_answer_without_being_sent_again(
+    world: World,
+) -> None:
+    first = await world.relay.submit(question(message_id="mine"))
+    assert await answered(world, first, "once") == "once"
+    await eventually(lambda: world.relay.find(None, "mine"))
+    again = await world.relay.submit(question(message_id="mine", timestamp=5))
+    answer = await again.answer(0)
+    assert answer is not None
+    assert answer.payload.text == "once"
+    assert len(world.requests()) == 1
+    with pytest.raises(RefusalError, match="used for another question") as refused:
+        await world.relay.submit(question("something else", message_id="mine"))
+    assert refused.value.status == 422
+
+
+async def test_two_who_ask_the_same_at_once_both_get_the_answer(world: World) -> None:
+    pendings = [await world.relay.submit(question(message_id="mine")) for _ in range(2)]
+    world.reply(world.requests()[0])
+    for pending in pendings:
+        assert await pending.answer(5) is not None
+
+
+async def test_kafka_away_is_told_at_once_and_nothing_hangs(world: World) -> None:
+    world.broker.hold_deliveries()
+    with pytest.raises(RefusalError, match="did not confirm") as slow:
+        await world.relay.submit(question(message_id="m1"))
+    assert (slow.value.status, slow.value.message_id) == (503, "m1")
+    assert slow.value.retry_after
+    with pytest.raises(RefusalError, match="can't be reached") as fast:
+        await world.relay.submit(question())
+    assert (fast.value.status, fast.value.error_class) == (503, ErrorClass.CONNECT)
+    world.broker.release_deliveries()
+    await world.watch.look()
+    await world.relay.submit(question())
+
+
+async def test_the_watch_notices_an_outage_by_itself(world: World) -> None:
+    world.broker.unreachable = True
+    await world.watch.look()
+    with pytest.raises(RefusalError, match="can't be reached"):
+        await world.relay.submit(question())
+    assert world.requests() == []
+
+
+async def test_a_target_may_be_named_and_a_wrong_one_is_told_with_a_suggestion(world: World) -> None:
+    with pytest.raises(RefusalError, match="did you mean 'orders'") as refused:
+        await world.relay.submit(question(target="order"))
+    assert (refused.value.status, refused.value.error_class) == (422, ErrorClass.UNROUTABLE)
+
+
+async def test_a_tenant_uses_its_own_targets_and_its_name_is_in_a_header_alone() -> None:
+    world = await World(tenants={"acme": Tenant(targets=("llm",)), "other": Tenant()}).start()
+    with pytest.raises(RefusalError, match="not among yours") as refused:
+        await world.relay.submit(question(tenant="acme", target="orders"))
+    assert refused.value.status == 403
+    asked = question(tenant="acme", target="llm")
+    forged = type(asked)({**asked.fields, "tenant": "other"}, client="c", tenant="acme")
+    await world.relay.submit(forged)
+    (record,) = world.requests()
+    assert h.get(record.headers, h.TENANT) == "acme"
+    assert b"other" not in (record.value or b"")
+    await world.stop()
+
+
+async def test_a_tenant_sees_its_own_answers_alone(world: World) -> None:
+    mine = await world.relay.submit(question("q", message_id="same-id", tenant="acme"))
+    theirs = await world.relay.submit(question("other q", message_id="same-id", tenant="umbrella"))
+    for record in world.requests():
+        world.reply(record, f"for {h.get(record.headers, h.TENANT)}")
+    for pending, text in ((mine, "for acme"), (theirs, "for umbrella")):
+        answer = await pending.answer(5)
+        assert answer is not None
+        assert answer.payload.text == text
+    await eventually(lambda: world.relay.find("acme", "same-id"))
+    assert await world.relay.find(None, "same-id") is None
+    assert await world.relay.find("nobody", "same-id") is None
+
+
+async def test_no_two_tenants_share_a_key_whatever_they_are_called() -> None:
+    keys = [
+        key_of("a", "b:c"),
+        key_of("a:b", "c"),
+        key_of(None, "a:b:c"),
+        key_of("-", "c"),
+        key_of(None, "c"),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+async def test_more_at_once_than_allowed_is_refused_and_room_comes_back() -> None:
+    world = await World(settings=limits(in_flight=3, in_flight_per_client=2)).start()
+    mine = [await world.relay.submit(question()) for _ in range(2)]
+    with pytest.raises(RefusalError, match="of your requests") as refused:
+        await world.relay.submit(question())
+    assert (refused.value.status, refused.value.retry_after) == (429, 1.0)
+    other = await world.relay.submit(type(question())({"payload": {"text": "hi"}}, client="10.0.0.2"))
+    with pytest.raises(RefusalError, match="too many requests"):
+        await world.relay.submit(type(question())({"payload": {"text": "hi"}}, client="10.0.0.3"))
+    for pending in (*mine, other):
+        pending.cancel()
+        pending.cancel()
+    assert world.relay.admission.in_flight == 0
+    await world.relay.submit(question())
+    await world.stop()
+
+
+async def test_what_is_refused_leaves_nobody_waiting(world: World) -> None:
+    world.broker.hold_deliveries()
+    with pytest.raises(RefusalError):
+        await world.relay.submit(question())
+    assert len(world.registry) == 0
+    assert world.relay.admission.in_flight == 0
+
+
+async def test_a_tenants_rate_holds_and_recovers() -> None:
+    world = await World(tenants={"acme": Tenant(rate=2, burst=3)}).start()
+    for _ in range(3):
+        (await world.relay.submit(question(tenant="acme"))).cancel()
+    with pytest.raises(RefusalError, match="2 requests a second") as refused:
+        await world.relay.submit(question(tenant="acme"))
+    assert refused.value.retry_after == pytest.approx(0.5)
+    world.clock.advance(0.5)
+    await world.relay.submit(question(tenant="acme"))
+    await world.stop()
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({}, "payload"),
+        ({"payload": {"context": {}}}, "payload.text"),
+        ({"payload": {"text": 5}}, "payload.text"),
+        ({"payload": {"text": "\ud800"}}, "Unicode"),
+        ({"payload": {"text": "hi", "context": {"n": 2**70}}}, "64 bits"),
+        ({"message_id": "a\nb", "payload": {"text": "hi"}}, "message_id"),
+        ({"message_id": " a", "payload": {"text": "hi"}}, "message_id"),
+        ({"message_id": "x" * 257, "payload": {"text": "hi"}}, "message_id"),
+        ({"timestamp": "now", "payload": {"text": "hi"}}, "timestamp"),
+    ],
+)
+async def test_what_is_no_envelope_is_refused_with_the_field(
+    world: World, fields: dict[str, object], what: str
+) -> None:
+    with pytest.raises(RefusalError, match=what) as refused:
+        await world.relay.submit(type(question())(fields, client="c"))
+    assert refused.value.status == 422
+    assert world.requests() == []
+
+
+async def test_a_text_one_too_long_is_refused_and_one_as_long_as_allowed_is_not() -> None:
+    world = await World(settings=limits(text=5)).start()
+    await world.relay.submit(question("12345"))
+    with pytest.raises(RefusalError, match="6 characters, 5 at most") as refused:
+        await world.relay.submit(question("123456"))
+    assert refused.value.status == 413
+    messages = [{"role": "user", "content": "123"}, {"role": "user", "content": [{"text": "456"}]}]
+    with pytest.raises(RefusalError, match="6 characters"):
+        await world.relay.submit(type(question())({"payload": {"messages": messages}}, client="c"))
+    await world.stop()
+
+
+async def test_pieces_come_in_order_and_a_new_run_begins_anew(world: World) -> None:
+    pending = await world.relay.submit(question(stream=True))
+    (request,) = world.requests()
+    assert orjson.loads(request.value or b"")["payload"]["stream"] is True
+    world.chunk(request, 0, "a")
+    world.chunk(request, 2, "lost its predecessor")
+    world.chunk(request, 0, "A", run="r2", attempt=2)
+    world.chunk(request, 1, "late, of a run that broke")
+    world.chunk(request, 1, "B", run="r2", attempt=2, final=True)
+    world.reply(request, "AB")
+    pieces = [(chunk.run, chunk.text) async for chunk in pending.chunks()]
+    assert pieces == [("r1", "a"), ("r2", "A"), ("r2", "B")]
+    answer = await pending.answer(0)
+    assert answer is not None
+    assert answer.payload.text == "AB"
+
+
+async def test_a_reader_too_slow_is_told_and_takes_no_more_memory() -> None:
+    world = await World(settings=limits(stream_buffer=2000)).start()
+    pending = await world.relay.submit(question(stream=True))
+    (request,) = world.requests()
+    for index in range(20):
+        world.chunk(request, index, "x" * 100)
+    await eventually(lambda: pending._overrun)
+    with pytest.raises(RefusalError, match="faster than it was read"):
+        [chunk async for chunk in pending.chunks()]
+    world.reply(request, "whole")
+    await eventually(lambda: world.relay.find(None, pending.message_id))
+    await world.stop()
+
+
+async def test_a_gateway_that_stops_takes_nothing_more(world: World) -> None:
+    world.relay.stop()
+    with pytest.raises(RefusalError, match="stopping") as refused:
+        await world.relay.submit(question())
+    assert refused.value.status == 503
+
+
+async def test_a_gateway_without_partitions_takes_nothing() -> None:
+    world = World(settings=Gateway())
+    with pytest.raises(RefusalError, match="not in service yet"):
+        await world.relay.submit(question())

@@ -1,0 +1,180 @@
+"""Requests that somebody waits for: who waits under which id, and what has come for them."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from schemas.chunk import Chunk
+from schemas.codec import decode_response
+from schemas.response import Response
+from workers.gateway.refusals import RefusalError, throttled
+
+_LINGER = (
+    0.5  # seconds for the last pieces when the response is there already: two partitions have no common order
+)
+_LINGER_UNSTARTED = 0.1  # and when no piece has come at all: most likely the target does not stream
+_CHUNK_OVERHEAD = 300  # bytes of a piece beside its text
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response as it came: the bytes of the envelope, in JSON."""
+
+    value: bytes
+
+    def response(self) -> Response:
+        """The typed envelope. Raises `DecodeError`."""
+        return decode_response(self.value)
+
+
+def key_of(tenant: str | None, message_id: str) -> str:
+    """Under which key the answers of a tenant's message are kept. No two tenants share one, whatever their names."""
+    return f"{len(tenant)}:{tenant}:{message_id}" if tenant is not None else f"-:{message_id}"
+
+
+class Pending:
+    """A request that the broker has. `with` it, or `cancel` it: it is kept track of until then.
+
+    Pieces that nobody reads are kept up to `buffer` bytes.
+    """
+
+    def __init__(self, message_id: str, key: str, place: int | None, taken_at: float, buffer: int) -> None:
+        self.message_id = message_id
+        self.key = key
+        self.place = place  # the partition where the answer comes; None: it is there already
+        self.taken_at = taken_at  # monotonic seconds
+        self.looked_at = taken_at  # when the store was last asked for it
+        self.fingerprint = b""
+        self.reply: Reply | None = None
+        self.on_leave: Callable[[Pending], None] = lambda _: None
+        self._buffer = buffer
+        self._arrived = asyncio.Event()
+        self._chunks: deque[Chunk] = deque()
+        self._held = 0
+        self._woken = asyncio.Event()  # something has come since this was cleared
+        self._run: str | None = None
+        self._next = 0
+        self._complete = False
+        self._overrun = False
+
+    async def answer(self, wait: float | None) -> Response | None:
+        """The response, waited for up to `wait` seconds (None: without end); None where it has not come."""
+        reply = await self.wait(wait)
+        return reply.response() if reply is not None else None
+
+    async def wait(self, seconds: float | None) -> Reply | None:
+        """The same, as it came."""
+        if self.reply is None:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return None
+        return self.reply
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        """The pieces as they come, until the response is there. For one reader.
+
+        A piece with another `run` begins the answer anew. Raises `RefusalError` for a reader too slow.
+        """
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._held -= _size(chunk)
+                yield chunk
+            if self._overrun:
+                raise _too_slow()
+            if not await self._more():
+                return
+
+    async def _more(self) -> bool:
+        """Wait for another piece. False: there will be none."""
+        while not self._chunks:
+            if self.reply is not None and self._complete:
+                return False
+            limit = None if self.reply is None else (_LINGER_UNSTARTED if self._run is None else _LINGER)
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(limit):
+                    await self._woken.wait()
+            except TimeoutError:
+                return False
+            if self._overrun:
+                return True
+        return True
+
+    def cancel(self) -> None:
+        """Nobody waits any more. The answer is kept all the same, and found under its id. Idempotent."""
+        self.on_leave(self)
+        self._chunks.clear()
+
+    def answered(self, reply: Reply) -> None:
+        """The response has come."""
+        if self.reply is None:
+            self.reply = reply
+            self._arrived.set()
+            self._woken.set()
+
+    def chunk(self, chunk: Chunk) -> None:
+        """A piece has come. One that does not follow on the last one is left out."""
+        if chunk.index == 0 and chunk.run != self._run:
+            self._run, self._next, self._complete = chunk.run, 0, False
+        if chunk.run != self._run or chunk.index != self._next or self._overrun:
+            return
+        self._next += 1
+        self._complete = chunk.final
+        self._held += _size(chunk)
+        if self._held > self._buffer:
+            self._overrun = True
+            self._chunks.clear()
+        else:
+            self._chunks.append(chunk)
+        self._woken.set()
+
+    def __enter__(self) -> "Pending":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class Registry:
+    """Everybody who waits, by key. Several may wait for one."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, list[Pending]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_key.values()))
+
+    def all(self) -> list[Pending]:
+        """A copy."""
+        return [pending for waiting in self._by_key.values() for pending in waiting]
+
+    def add(self, pending: Pending) -> None:
+        """Somebody waits."""
+        self._by_key.setdefault(pending.key, []).append(pending)
+
+    def remove(self, pending: Pending) -> None:
+        """And does not any more. Idempotent."""
+        waiting = self._by_key.get(pending.key, [])
+        if pending in waiting:
+            waiting.remove(pending)
+            if not waiting:
+                del self._by_key[pending.key]
+
+    def waiting(self, key: str) -> list[Pending]:
+        """Who waits for this."""
+        return self._by_key.get(key, [])
+
+
+def _size(chunk: Chunk) -> int:
+    return _CHUNK_OVERHEAD + 4 * len(chunk.text) + (len(str(chunk.delta)) if chunk.delta else 0)
+
+
+def _too_slow() -> RefusalError:
+    return throttled("the answer came faster than it was read; it is found whole under its id", 0.0)

@@ -1,0 +1,300 @@
+"""Reads what comes for this gateway: wakes who waits, keeps the answers, and only then commits.
+
+Each gateway reads the partitions of `model_responses` and `model_chunks` that its group gives it. What a request of
+some gateway got is kept in the store whoever reads it, so that an answer whose partition moved is found all the same.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from schemas import headers as h
+from schemas.codec import decode_chunk
+from schemas.errors import DecodeError
+from workers.core.deadlines import Deadline
+from workers.core.errors import UnreachableError
+from workers.core.metrics import GATEWAY_ANSWERS, Metrics
+from workers.core.ports import Admin, AnswerStore, Subscription
+from workers.core.records import Position, Received, TopicPartition
+from workers.gateway.pending import Registry, Reply, key_of
+
+log = structlog.get_logger()
+
+_ANSWERS_AT_ONCE = 256
+_BYTES_AT_ONCE = 4_000_000
+_MOST_UNSTORED = 64_000_000  # bytes; with the store away, no more is read than this
+_COMMIT_EVERY = 0.2
+_LONGEST_PAUSE = 2.0
+_REVOKE_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where answers and their pieces come."""
+
+    responses: str
+    chunks: str
+
+
+class Replies:
+    """The listener of a gateway's subscription."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        subscription: Subscription,
+        admin: Admin,
+        store: AnswerStore,
+        registry: Registry,
+        metrics: Metrics,
+    ) -> None:
+        self._topics = topics
+        self._subscription = subscription
+        self._admin = admin
+        self._store = store
+        self._registry = registry
+        self._matched = metrics.counter(GATEWAY_ANSWERS, "waited_for")
+        self._unmatched = metrics.counter(GATEWAY_ANSWERS, "kept")
+        self._owned: dict[TopicPartition, Position | None] = {}
+        self._ready: set[TopicPartition] = set()  # where a record that comes now will be read
+        self._backlog: deque[tuple[str, bytes]] = deque()  # read and not kept yet
+        self._backlog_bytes = 0
+        self._read = 0  # answers, ever
+        self._kept = 0
+        self._marks: deque[tuple[int, Mapping[TopicPartition, Position]]] = (
+            deque()
+        )  # due when so many are kept
+        self._stored = asyncio.Event()
+        self._stored.set()
+        self._paused = False
+        self._positions: dict[TopicPartition, Position] = {}  # up to which everything is kept
+        self._committed: dict[TopicPartition, Position] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._storing: asyncio.Task[None] | None = None
+        self._turn = 0
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._subscription.start(self)
+        self._spawn(self._commit_now_and_then())
+
+    def place(self) -> tuple[int, int] | None:
+        """Partitions of responses and chunks where an answer will be read; None where there are none (yet)."""
+        responses = self._ready_of(self._topics.responses)
+        chunks = self._ready_of(self._topics.chunks)
+        if not responses or not chunks:
+            return None
+        self._turn += 1
+        number = responses[self._turn % len(responses)]
+        return number, number if number in chunks else chunks[self._turn % len(chunks)]
+
+    def owns(self, responses: int) -> bool:
+        """Whether this partition of the responses is read here."""
+        return TopicPartition(self._topics.responses, responses) in self._owned
+
+    async def close(self, deadline: Deadline) -> None:
+        """Keep and commit what was read, then leave the group."""
+        for task in self._tasks:
+            task.cancel()
+        await self._settle(deadline)
+        await self._commit()
+        await self._subscription.close(deadline)
+
+    # -- the listener --------------------------------------------------------------------------------------------
+
+    def records(self, batch: Sequence[Received]) -> None:
+        """See `Listener`."""
+        for record in batch:
+            if record.topic == self._topics.responses:
+                self._response(record)
+            else:
+                self._chunk(record)
+        ends = {
+            TopicPartition(record.topic, record.partition): Position(record.offset + 1) for record in batch
+        }
+        self._marks.append((self._read, ends))
+        self._pass_marks()
+        if self._backlog and (self._storing is None or self._storing.done()):
+            self._stored.clear()
+            self._storing = asyncio.get_running_loop().create_task(self._store_backlog())
+            self._storing.add_done_callback(self._ended)
+        if self._backlog_bytes > _MOST_UNSTORED and not self._paused:
+            self._paused = True
+            self._subscription.pause(list(self._owned))
+
+    def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
+        """See `Listener`."""
+        self._owned.update(partitions)
+        self._ready.update(place for place, position in partitions.items() if position is not None)
+        fresh = [place for place, position in partitions.items() if position is None]
+        if fresh:
+            self._spawn(self._begin(fresh))
+        if self._paused:
+            self._subscription.pause(list(partitions))
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """See `Listener`."""
+        self._ready.difference_update(partitions)
+        await self._settle(Deadline.after(_REVOKE_SECONDS))
+        positions = {place: self._positions[place] for place in partitions if place in self._positions}
+        self._forget(partitions)
+        return positions
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Listener`."""
+        self._forget(partitions)
+
+    def failed(self, error: BaseException) -> None:
+        """See `Listener`."""
+        if not self.failure.done():
+            self.failure.set_exception(error)
+
+    # -- what comes ----------------------------------------------------------------------------------------------
+
+    def _response(self, record: Received) -> None:
+        value = record.value
+        # What no gateway asked for is somebody else's; a gateway asks in JSON, and is answered so.
+        if value is None or value[:1] != b"{" or h.reply_partition(record.headers) is None:
+            return
+        key = _key(record)
+        if key is None:
+            return
+        waiting = self._registry.waiting(key)
+        (self._matched if waiting else self._unmatched).inc()
+        for pending in waiting:
+            pending.answered(Reply(value))
+        self._backlog.append((key, value))
+        self._backlog_bytes += len(value)
+        self._read += 1
+
+    def _chunk(self, record: Received) -> None:
+        key = _key(record)
+        waiting = self._registry.waiting(key) if key is not None else []
+        if not waiting:
+            return
+        try:
+            chunk = decode_chunk(record.value, record.headers)
+        except DecodeError as error:
+            log.warning("chunk_unreadable", position=record.position, error=str(error))
+            return
+        for pending in waiting:
+            pending.chunk(chunk)
+
+    # -- keeping and committing ----------------------------------------------------------------------------------
+
+    async def _begin(self, fresh: Sequence[TopicPartition]) -> None:
+        """Nobody has committed these yet. What is committed first is where they end now, before any use of them.
+
+        Only when the client itself knows where it reads may a request name them: it starts at the end, wherever
+        that is when it asks.
+        """
+        while True:
+            try:
+                ends = await self._admin.end_offsets(sorted({place.topic for place in fresh}))
+                ours = [place for place in fresh if place in self._owned]
+                await self._subscription.commit({place: Position(ends[place][1]) for place in ours})
+                break
+            except UnreachableError as error:
+                log.warning("gateway_positions_unknown", error=str(error))
+                await asyncio.sleep(_LONGEST_PAUSE)
+        while left := [place for place in fresh if place in self._owned and place not in self._ready]:
+            known = await self._subscription.lag()
+            self._ready.update(place for place in left if place in known)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _store_backlog(self) -> None:
+        pause = 0.05
+        while self._backlog:
+            batch: dict[str, bytes] = {}
+            size = count = 0
+            for key, value in self._backlog:
+                if batch and (count >= _ANSWERS_AT_ONCE or size + len(value) > _BYTES_AT_ONCE):
+                    break
+                batch[key] = value
+                size += len(value)
+                count += 1
+            try:
+                await self._store.put(batch)
+            except UnreachableError as error:
+                log.warning("answers_not_kept_yet", answers=len(self._backlog), error=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            pause = 0.05
+            for _ in range(count):
+                self._backlog.popleft()
+            self._backlog_bytes -= size
+            self._kept += count
+            self._pass_marks()
+        self._stored.set()
+        if self._paused:
+            self._paused = False
+            self._subscription.resume(list(self._owned))
+
+    def _pass_marks(self) -> None:
+        """Everything up to here is kept."""
+        while self._marks and self._marks[0][0] <= self._kept:
+            for place, position in self._marks.popleft()[1].items():
+                if place in self._owned:
+                    self._positions[place] = position
+
+    async def _settle(self, deadline: Deadline) -> None:
+        """Wait until everything that was read is kept."""
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._stored.wait()
+        except TimeoutError:
+            log.warning(
+                "answers_not_kept", answers=len(self._backlog), so="their partitions' next reader keeps them"
+            )
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMIT_EVERY)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        moved = {
+            place: position
+            for place, position in self._positions.items()
+            if self._committed.get(place) != position
+        }
+        if not moved:
+            return
+        try:
+            await self._subscription.commit(moved)
+        except UnreachableError as error:
+            log.warning("gateway_commit_failed", error=str(error))
+        else:
+            self._committed |= moved
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        for place in partitions:
+            self._owned.pop(place, None)
+            self._positions.pop(place, None)
+            self._committed.pop(place, None)
+            self._ready.discard(place)
+
+    def _ready_of(self, topic: str) -> list[int]:
+        return sorted(place.partition for place in self._ready if place.topic == topic)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+
+def _key(record: Received) -> str | None:
+    message_id = h.get(record.headers, h.MESSAGE_ID)
+    return key_of(h.get(record.headers, h.TENANT), message_id) if message_id is not None else None
