@@ -9,8 +9,8 @@ from typer.main import get_command
 from workers.commands import broker, doctor, route, router, send, tail, topology, up, worker
 
 
-class DeadLetterCommands(TyperGroup):
-    """`relayfleet dlq`, loaded when it is called: DuckDB takes longer to import than all else together."""
+class LaterCommands(TyperGroup):
+    """A group of commands that is imported when it is called: what it needs takes long to import."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -25,11 +25,30 @@ class DeadLetterCommands(TyperGroup):
         return self._group().get_command(ctx, cmd_name)
 
     def _group(self) -> TyperGroup:
-        from dlq_tools.cli import app as dead_letters
-
-        group = get_command(dead_letters)
+        group = get_command(self._app())
         assert isinstance(group, TyperGroup)  # noqa: S101 - for the type checker: an app of many commands is one
         return group
+
+    def _app(self) -> typer.Typer:
+        raise NotImplementedError
+
+
+class DeadLetterCommands(LaterCommands):
+    """`relayfleet dlq`: DuckDB takes longer to import than all else together."""
+
+    def _app(self) -> typer.Typer:
+        from dlq_tools.cli import app as dead_letters
+
+        return dead_letters
+
+
+class BenchCommands(LaterCommands):
+    """`relayfleet bench`: numpy and the load generators."""
+
+    def _app(self) -> typer.Typer:
+        from benchmarks.cli import app as benchmarks
+
+        return benchmarks
 
 
 app = typer.Typer(
@@ -51,4 +70,9 @@ app.add_typer(
     rich_help_panel="Look",
 )
 app.add_typer(topology.app, name="topology", rich_help_panel="Look")
+app.add_typer(
+    typer.Typer(cls=BenchCommands, help="Benchmarks: rate and latency, users, endurance, recovery, peers."),
+    name="bench",
+    rich_help_panel="Look",
+)
 app.command(rich_help_panel="Look")(doctor.doctor)

@@ -1,0 +1,127 @@
+"""`relayfleet bench`: the benchmarks as commands."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from benchmarks.fleet import Broker, broker
+from benchmarks.store import Results, new_directory
+from workers.core.errors import RelayError
+from workers.core.exit_codes import ExitCode
+from workers.core.logging import configure_logging
+from workers.core.settings import Settings
+from workers.shell import Output, OutputOption, fail, print_json
+
+app = typer.Typer(
+    help="Benchmarks: latency and rate, users, endurance, recovery, other libraries beside it; and their report.",
+    no_args_is_help=True,
+)
+
+KafkaOption = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Use this Kafka.", show_default="a broker of its own"),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Where results go.", show_default=".relayfleet/bench/<time>")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed sends at the same times.")]
+ShortOption = Annotated[bool, typer.Option("--short", help="A minute instead of many; less sure.")]
+GatewayOption = Annotated[
+    bool, typer.Option("--gateway/--no-gateway", help="Also measure through the HTTP gateway.")
+]
+
+Say = Callable[[str], None]
+Section = Callable[[Broker, Results, Say], Mapping[str, Any]]
+
+
+def section(measure: Section, kafka: str | None, out: Path | None, output: Output) -> NoReturn:
+    """Run a section on a broker, print what it found, and leave with its exit code: 1 where a message was lost."""
+    configure_logging("bench", level="warning")
+    say = speaker(output)
+    results = Results.create(out or new_directory(Settings.read().home))
+    try:
+        with broker(kafka) as started:
+            found = measure(started, results, say)
+    except RelayError as error:
+        fail(error)
+    if output is Output.JSON:
+        print_json(found)
+    say(f"results: {results.directory}; `relayfleet bench report {results.directory}` draws them")
+    raise typer.Exit(ExitCode.FAILED if found.get("lost") else ExitCode.DONE)
+
+
+def speaker(output: Output) -> Say:
+    """Where progress goes: beside a JSON object, to standard error."""
+    console = Console(stderr=output is Output.JSON, soft_wrap=True, highlight=False)
+    return lambda line: console.print(line, markup=False)
+
+
+@app.command()
+def run(
+    rate: Annotated[float, typer.Option(min=1, help="Messages a second of the steady load.")] = 1000.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each steady run lasts.")] = 30.0,
+    runs: Annotated[int, typer.Option(min=1, help="How often it is repeated.")] = 5,
+    burst: Annotated[
+        int, typer.Option(min=100, help="Messages sent at once, for the highest rate.")
+    ] = 100_000,
+    sweep: Annotated[bool, typer.Option(help="Raise the rate until it is too much.")] = True,
+    arrivals: Annotated[str, typer.Option(help="uniform or poisson.")] = "uniform",
+    delay_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that the backend takes.")] = 0.0,
+    text_bytes: Annotated[int, typer.Option(min=0, help="Pad the texts to so many bytes.")] = 0,
+    gateway: GatewayOption = True,
+    seed: SeedOption = 1,
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Latency, rate and cost of a message, open loop: one at a time, steady, at once, and at rising rates."""
+    from benchmarks.sections import run as running
+
+    plan = running.Plan(
+        rate=rate,
+        seconds=min(seconds, 8.0) if short else seconds,
+        runs=1 if short else runs,
+        burst=min(burst, 20_000) if short else burst,
+        rates=running.RATES if sweep else (),
+        sweep_seconds=4.0 if short else 10.0,
+        warmup=2.0 if short else 5.0,
+        arrivals=arrivals,
+        seed=seed,
+        text_bytes=text_bytes,
+        delay_ms=delay_ms,
+        gateway=gateway,
+    )
+    section(lambda started, results, say: running.run(started, plan, results, say), kafka, out, output)
+
+
+@app.command()
+def recover(
+    kill: Annotated[
+        list[str] | None,
+        typer.Option(help="What to kill, repeatable: worker, router, gateway, broker, redis, backend."),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Messages a second meanwhile.")] = 500.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, one of which is killed.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the load goes on after the kill.")] = 20.0,
+    seed: SeedOption = 1,
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Kill each kind of process under load: time to the first and to full recovery, lost, duplicates, paid twice."""
+    from benchmarks.sections import recover as recovery
+
+    plan = recovery.Plan(
+        faults=tuple(kill) if kill else recovery.FAULTS,
+        rate=min(rate, 300.0) if short else rate,
+        before=4.0 if short else 6.0,
+        after=min(seconds, 10.0) if short else seconds,
+        workers=workers,
+        seed=seed,
+    )
+    section(lambda started, results, say: recovery.recover(started, plan, results, say), kafka, out, output)

@@ -1,0 +1,120 @@
+"""HTTP traffic: the load process, the processes watched meanwhile, and what follows from them."""
+
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import Floats, encoded_text, histogram, quantiles
+from benchmarks.load.http import Spec
+from benchmarks.load.traffic import finished
+from benchmarks.watch import Use, Watch
+
+FORWARD = '{"text": "测试消息", "context": {}}'
+"""The body that a gateway's users send."""
+_LEAD = 1.0  # seconds until a load process has started
+_OK = 200
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What came of HTTP load. Arrays are by call; times in seconds from the start."""
+
+    spec: Spec
+    warmup: float
+    intended: Floats
+    finished: Floats
+    status: Floats
+    timings: Floats  # rows of milliseconds: queued, routed, model, total
+    use: Mapping[str, Use]
+
+    @property
+    def latencies(self) -> Floats:
+        """Milliseconds from the intended time, of what is past the warm-up and was answered."""
+        which = (self.intended >= self.warmup) & (self.status == _OK)
+        taken: Floats = (self.finished[which] - self.intended[which]) * 1000
+        return taken
+
+    def achieved(self) -> float:
+        """Answers a second between the end of the warm-up and the end of sending."""
+        since, until = self.warmup, self.spec.seconds
+        good = self.finished[self.status == _OK]
+        return float(np.count_nonzero((good >= since) & (good < until)) / (until - since))
+
+    @property
+    def errors(self) -> int:
+        """Calls that were not answered with 200."""
+        return int(np.count_nonzero(self.status != _OK))
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON and the report."""
+        made = histogram(self.latencies)
+        count = max(1, len(self.status))
+        return {
+            "load": {
+                name: value for name, value in asdict(self.spec).items() if name not in {"out", "start"}
+            },
+            "offered": self.spec.rate or None,
+            "users": self.spec.users or None,
+            "achieved": self.achieved(),
+            "latency_ms": quantiles(made),
+            "histogram": encoded_text(made),
+            "sent": len(self.status),
+            "errors": self.errors,
+            "error_rate": self.errors / count,
+            "statuses": dict(Counter(self.status.astype(int).tolist())),
+            "stages_ms": self._stages(),
+            "processes": {name: asdict(use) for name, use in self.use.items()},
+            "cpu_us_a_message": {name: use.cpu_seconds / count * 1e6 for name, use in self.use.items()},
+            "over_time": self._over_time(),
+        }
+
+    def _stages(self) -> dict[str, dict[str, float]]:
+        names = ("to_router", "to_worker", "model", "total")
+        return {
+            name: {"mean": float(column.mean()), "p50": float(np.median(column)), "p99": _p99(column)}
+            for name, column in zip(names, self.timings.T, strict=True)
+            if len(column)
+        }
+
+    def _over_time(self) -> list[dict[str, float]]:
+        rows = []
+        good = self.status == _OK
+        for second in range(int(self.spec.seconds)):
+            came = np.count_nonzero((self.finished >= second) & (self.finished < second + 1) & good)
+            which = (self.intended >= second) & (self.intended < second + 1) & good
+            row: dict[str, float] = {"second": second, "outcomes": int(came)}
+            if which.any():
+                taken = (self.finished[which] - self.intended[which]) * 1000
+                row |= {"p50": float(np.median(taken)), "p99": _p99(taken), "max": float(taken.max())}
+            rows.append(row)
+        return rows
+
+
+def _p99(values: Floats) -> float:
+    return float(np.percentile(values, 99))
+
+
+def call(
+    spec: Spec,
+    pids: Mapping[str, int],
+    warmup: float = 2.0,
+    during: Callable[[float], None] = lambda start: None,
+) -> Calls:
+    """Make the calls of a spec, whose `start` and `out` are filled in here, and watch these processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(Path(folder) / "calls.npz")
+        timed = replace(spec, start=time.monotonic() + _LEAD, out=out)
+        calling = subprocess.Popen(timed.command(), stdout=subprocess.PIPE)
+        with Watch({**pids, "load": calling.pid}) as watch:
+            during(timed.start)
+            finished(calling)
+        with np.load(out, allow_pickle=False) as kept:
+            found = {name: kept[name] for name in kept.files}
+    return Calls(spec=timed, warmup=warmup, use=watch.use(timed.start), **found)

@@ -1,0 +1,129 @@
+"""HTTP load in a process of its own: `python -m benchmarks.load.http SPEC`, with SPEC as JSON, see `Spec`.
+
+Open loop: calls at their intended times, whether earlier ones came back or not. Users: so many, each with one call
+under way at a time, begun at most every `pace` seconds. Latency counts from the intended time in both.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import uvloop
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+from benchmarks.load.schedule import Arrivals, Schedule
+
+_AWAY = 0  # the status of a call that got none
+_LONGEST = 120.0  # seconds for one call
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to ask. `start` is a moment of the monotonic clock; without `rate` there are `users`."""
+
+    url: str
+    body: str
+    start: float
+    seconds: float
+    out: str  # the file for the raw numbers
+    rate: float = 0.0
+    users: int = 0
+    pace: float = 0.0  # seconds between the beginnings of a user's calls, at least
+    arrivals: Arrivals = "uniform"
+    seed: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ids: str = ""  # a prefix: give each call a message_id of its own
+
+    def command(self) -> list[str]:
+        """The process that does it."""
+        return [sys.executable, "-m", "benchmarks.load.http", orjson.dumps(asdict(self)).decode()]
+
+
+class HttpLoad:
+    """The calls of one spec."""
+
+    def __init__(self, spec: Spec, client: Client) -> None:
+        self._spec = spec
+        self._client = client
+        self._body = spec.body.encode()
+        self._count = 0
+        self.rows: list[tuple[float, float, int]] = []  # intended, finished, status
+        self.timings: list[tuple[float, ...]] = []  # queued, routed, model, total; of answers that have them
+
+    async def open_loop(self) -> None:
+        """Send at the scheduled times, then wait for the last answer."""
+        spec = self._spec
+        schedule = Schedule(spec.rate, spec.seconds, spec.arrivals, spec.seed)
+        async with asyncio.TaskGroup() as calls:
+            for due in schedule.times().tolist():
+                ahead = spec.start + due - time.monotonic()
+                if ahead > 0:
+                    await asyncio.sleep(ahead)
+                calls.create_task(self._call(due))
+
+    async def as_users(self) -> None:
+        """So many at once until the time is over."""
+        async with asyncio.TaskGroup() as users:
+            for number in range(self._spec.users):
+                users.create_task(self._user(number))
+
+    async def _user(self, number: int) -> None:
+        spec = self._spec
+        # Spread over one pace, or over a tenth of a second, so that users don't move as one.
+        due = (spec.pace or 0.1) * number / spec.users
+        while due < spec.seconds:
+            ahead = spec.start + due - time.monotonic()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            await self._call(due)
+            due = max(due + spec.pace, 0.0 if spec.pace else time.monotonic() - spec.start)
+
+    async def _call(self, due: float) -> None:
+        self._count += 1
+        request = self._client.post(self._spec.url).body_bytes(self._content())
+        request = request.header("content-type", "application/json")
+        for name, value in self._spec.headers.items():
+            request = request.header(name, value)
+        try:
+            response = await request.build().send()
+            content = bytes(await response.bytes())
+            status = int(response.status)
+        except PyreqwestError:
+            content, status = b"", _AWAY
+        self.rows.append((due, time.monotonic() - self._spec.start, status))
+        self._note(content)
+
+    def _content(self) -> bytes:
+        if not self._spec.ids:
+            return self._body
+        return b'{"message_id":"%b-%d",%b' % (self._spec.ids.encode(), self._count, self._body[1:])
+
+    def _note(self, content: bytes) -> None:
+        if b'"timing"' not in content:
+            return
+        timing = orjson.loads(content).get("timing") or {}
+        self.timings.append(tuple(timing.get(name) or 0.0 for name in ("queued", "routed", "model", "total")))
+
+
+async def run(spec: Spec) -> dict[str, Any]:
+    """Make the calls, keep the raw numbers, and tell how many there were."""
+    async with ClientBuilder().no_proxy().build() as client:
+        load = HttpLoad(spec, client)
+        await (load.open_loop() if spec.rate else load.as_users())
+    rows = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 3)
+    timings = np.asarray(load.timings, dtype=np.float64).reshape(-1, 4)
+    np.savez_compressed(
+        Path(spec.out), intended=rows[:, 0], finished=rows[:, 1], status=rows[:, 2], timings=timings
+    )
+    return {"count": len(rows)}
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(orjson.dumps(uvloop.run(run(Spec(**orjson.loads(sys.argv[1]))))))

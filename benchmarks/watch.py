@@ -1,0 +1,120 @@
+"""CPU, memory, file descriptors and threads of every process, sampled while something is measured."""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One process at one moment. `at` is seconds of the monotonic clock, `cpu` seconds used so far."""
+
+    name: str
+    pid: int
+    at: float
+    cpu: float
+    rss_mb: float
+    fds: int
+    threads: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def look(processes: Mapping[str, int]) -> list[Sample]:
+    """A sample of each process (name -> pid), children included; one that is gone is left out."""
+    samples = (_sample(name, pid) for name, pid in processes.items())
+    return [sample for sample in samples if sample is not None]
+
+
+def _sample(name: str, pid: int) -> Sample | None:
+    cpu, memory, fds, threads = 0.0, 0, 0, 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with process.oneshot():
+                times = process.cpu_times()
+                cpu += times.user + times.system
+                memory += process.memory_info().rss
+                fds += process.num_fds()
+                threads += process.num_threads()
+    except psutil.Error:
+        return None
+    return Sample(name, pid, time.monotonic(), cpu, memory / 2**20, fds, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one process took between two moments. `cpu_share` is of one core."""
+
+    cpu_seconds: float
+    cpu_share: float
+    rss_mb: float  # at the end
+    rss_max_mb: float
+    fds: int
+
+
+class Watch:
+    """Samples processes in a thread while it is open."""
+
+    def __init__(self, processes: Mapping[str, int], every: float = 0.5) -> None:
+        self._processes = dict(processes)
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self.samples: list[Sample] = []
+
+    def __enter__(self) -> "Watch":
+        self.samples += look(self._processes)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.samples += look(self._processes)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self.samples += look(self._processes)
+
+    def use(self, since: float = 0.0, until: float = float("inf")) -> dict[str, Use]:
+        """Of each process, between two moments of the monotonic clock."""
+        return used(self.samples, since, until)
+
+
+def used(samples: Iterable[Sample], since: float = 0.0, until: float = float("inf")) -> dict[str, Use]:
+    """What each process took between the first and the last sample of that time."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if since <= sample.at <= until:
+            by_name.setdefault(sample.name, []).append(sample)
+    return {name: _use(found) for name, found in by_name.items() if len(found) > 1}
+
+
+def _use(found: list[Sample]) -> Use:
+    first, last = found[0], found[-1]
+    cpu = last.cpu - first.cpu
+    seconds = last.at - first.at
+    share = cpu / seconds if seconds else 0.0
+    return Use(cpu, share, last.rss_mb, max(sample.rss_mb for sample in found), last.fds)
+
+
+def busiest(use: Mapping[str, Use]) -> str:
+    """In words, which process was the bottleneck, or that none was."""
+    if not use:
+        return "no process was watched"
+    name, most = max(use.items(), key=lambda item: item[1].cpu_share)
+    total = sum(each.cpu_share for each in use.values())
+    cores = psutil.cpu_count() or 1
+    shares = f"{name} used {most.cpu_share:.0%} of a core, all together {total:.0%} of {cores} cores"
+    if total > 0.9 * cores:
+        return f"the machine: {shares}"
+    if most.cpu_share > 0.9:
+        return f"{name}: {shares}"
+    return f"no CPU: {shares}"
