@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
-from workers.backends.openai import MAX_ANSWER, OpenAIBackend
+from workers.backends.instances import MAX_ANSWER
+from workers.backends.openai import OpenAIBackend
 from workers.core.clock import ManualClock
 from workers.core.errors import MessageError, UsageError
 from workers.core.ports import Call

@@ -113,13 +113,13 @@ def _find(field: str, placeholder: Placeholder, envelope: Envelope) -> Any:
         elif placeholder.optional:
             return _ABSENT
         else:
-            raise PermanentError(ErrorClass.SCHEMA, f"the message holds no {placeholder}, which {field} needs")
+            raise PermanentError(
+                ErrorClass.SCHEMA, f"the message holds no {placeholder}, which {field} needs"
+            )
     return value
 
 
-def _joined(
-    field: str, parts: tuple[Part, ...], envelope: Envelope, show: Callable[[Any], str]
-) -> str:
+def _joined(field: str, parts: tuple[Part, ...], envelope: Envelope, show: Callable[[Any], str]) -> str:
     texts = []
     for part in parts:
         if isinstance(part, str):

@@ -21,7 +21,15 @@ from workers.core.ports import Admin
 from workers.core.redact import redact
 from workers.core.settings import Settings
 from workers.core.topology.difference import difference
-from workers.core.topology.model import OpenAITarget, SqlTarget, Topology
+from workers.core.topology.model import (
+    GrpcTarget,
+    HttpTarget,
+    KafkaTarget,
+    OpenAITarget,
+    SqlTarget,
+    Topology,
+    WebSocketTarget,
+)
 from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
 from workers.shell import (
@@ -36,6 +44,7 @@ from workers.shell import (
 )
 
 _CONNECT_TIMEOUT = 3.0
+_PORTS = {"http": 80, "ws": 80, "grpc": 50051, "kafka": 9092}
 _LIBRARIES = ("confluent-kafka", "faust-streaming", "aiokafka", "pyreqwest", "redis")
 
 
@@ -139,10 +148,11 @@ def _backends(topology: Topology) -> list[asyncio.Task[Finding]]:
     tasks = []
     for name, target in topology.targets.items():
         match target:
-            case OpenAITarget():
-                tasks += [
-                    asyncio.create_task(_listening(name, instance.url)) for instance in target.instances
-                ]
+            case OpenAITarget() | HttpTarget() | WebSocketTarget() | GrpcTarget():
+                tasks += [asyncio.create_task(_listening(name, one.url)) for one in target.instances]
+            case KafkaTarget():
+                brokers = target.kafka.bootstrap.split(",")
+                tasks += [asyncio.create_task(_listening(name, f"kafka://{one.strip()}")) for one in brokers]
             case SqlTarget():
                 tasks.append(asyncio.create_task(_database(name, target.dsn.get_secret_value())))
     return tasks
@@ -150,7 +160,7 @@ def _backends(topology: Topology) -> list[asyncio.Task[Finding]]:
 
 async def _listening(target: str, url: str) -> Finding:
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
     check = f"target {target}"
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):

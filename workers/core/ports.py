@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.envelope import Request
 from workers.core.deadlines import Deadline
-from workers.core.records import Outgoing, Position, Received, TopicPartition
+from workers.core.records import Headers, Outgoing, Position, Received, TopicPartition
 
 
 class Publisher(Protocol):
@@ -191,12 +191,14 @@ class Call:
     """One attempt: the request, the seconds it may take, and the trace it belongs to.
 
     `sink`: where somebody waits for the answer piece by piece. A backend that can't give pieces leaves it alone.
+    `headers` are the record's own.
     """
 
     request: Request
     timeout: float
     traceparent: str | None = None
     sink: Sink | None = None
+    headers: Headers = ()
 
 
 class Backend(Protocol):

@@ -18,6 +18,7 @@ BEGINNING = "beginning"
 END = "end"
 
 _NETWORK_TIMEOUT = 10.0
+_AHEAD_KB = 8192  # fetched ahead; small records take several times that in the client
 _Result = TypeVar("_Result")
 
 
@@ -42,6 +43,7 @@ class KafkaReader:
                 "group.id": "relayfleet.reader",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "queued.max.messages.kbytes": _AHEAD_KB,
             },
             logger=client_logger(),
         )
@@ -54,7 +56,7 @@ class KafkaReader:
 
     async def read(self, wait: float) -> Sequence[Received]:
         """See `Reader`."""
-        messages = await self._in_thread(partial(self._consumer.consume, 500, wait))
+        messages = await self._in_thread(partial(self._next, wait))
         return [record for message in messages if (record := self._take(message)) is not None]
 
     @property
@@ -71,6 +73,11 @@ class KafkaReader:
             return await asyncio.to_thread(work)
         except KafkaException as error:
             raise unreachable(self._address, kafka_error(error)) from error
+
+    def _next(self, wait: float) -> list[Message]:
+        """What is there as soon as anything is: `consume` alone would wait until it is full or the time is over."""
+        first = self._consumer.poll(wait)
+        return [] if first is None else [first, *self._consumer.consume(499, 0)]
 
     def _assign(self) -> None:
         partitions = [partition for topic in self._topics for partition in self._partitions(topic)]
