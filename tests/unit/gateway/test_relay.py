@@ -29,7 +29,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def answered(world: World, pending: Pending, text: str = "hello") -> str | None:
-    world.reply(world.requests()[-1], text)
+    world.reply(world.request(pending), text)
     answer = await pending.answer(5)
     assert answer is not None
     return answer.payload.text
@@ -51,8 +51,7 @@ async def test_the_answer_comes_by_a_partition_that_this_gateway_reads(world: Wo
     other = await World(broker=world.broker, store=world.store).start()
     await eventually(lambda: len(world.subscription.owned) < 7)
     for gateway in (world, other):
-        await gateway.relay.submit(question())
-        headers = world.requests()[-1].headers
+        headers = world.request(await gateway.relay.submit(question())).headers
         owned = {(place.topic, place.partition) for place in gateway.subscription.owned}
         assert ("model_responses", h.reply_partition(headers)) in owned
         assert ("model_chunks", h.chunks_partition(headers)) in owned
@@ -77,8 +76,8 @@ async def test_no_header_of_ours_is_the_clients_to_set(world: World) -> None:
         "traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01",
         "tracestate": b"vendor=1",
     }
-    await world.relay.submit(question(traceparent="00-forged\nrelay.tenant: x", tracestate="x"))
-    assert {name for name, _ in world.requests()[-1].headers} == {"relay.reply-partition", "content-type"}
+    forged = await world.relay.submit(question(traceparent="00-forged\nrelay.tenant: x", tracestate="x"))
+    assert {name for name, _ in world.request(forged).headers} == {"relay.reply-partition", "content-type"}
 
 
 @pytest.mark.parametrize(

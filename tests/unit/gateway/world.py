@@ -14,7 +14,7 @@ from workers.core.ports import AnswerStore, TopicState
 from workers.core.records import Outgoing, Received, echoed
 from workers.core.topology.gateway import Gateway, Limits
 from workers.core.topology.tenants import Tenant
-from workers.gateway.pending import Registry
+from workers.gateway.pending import Pending, Registry
 from workers.gateway.question import Question
 from workers.gateway.relay import Relay, RelayDeps
 from workers.gateway.replies import Replies, Topics
@@ -81,6 +81,12 @@ class World:
     def requests(self) -> list[Received]:
         """What the broker has."""
         return self.broker.records(REQUESTS)
+
+    def request(self, pending: Pending) -> Received:
+        """The record that was sent for this."""
+        return next(
+            record for record in self.requests() if pending.message_id.encode() in (record.value or b"")
+        )
 
     def reply(self, request: Received, text: str = "hello", **fields: Any) -> None:
         """Answer a request as a worker does."""
