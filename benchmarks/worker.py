@@ -66,7 +66,7 @@ class Deployment:
     @property
     def topics(self) -> list[str]:
         """Everything that must exist."""
-        return [self.requests, self.responses, f"{self.name}.logs", f"dlq.{self.name}"]
+        return [self.requests, self.responses, f"{self.name}.chunks", f"{self.name}.logs", f"dlq.{self.name}"]
 
     @property
     def topology(self) -> dict[str, Any]:
@@ -79,6 +79,7 @@ class Deployment:
                 "defaults": {"partitions": PARTITIONS},
                 "model_requests": {"name": self.name},
                 "model_responses": {"name": self.responses},
+                "model_chunks": {"name": f"{self.name}.chunks"},
                 "fleet_logs": {"name": f"{self.name}.logs"},
             },
             "routes": [{"name": "default", "to": TARGET}],
