@@ -6,7 +6,7 @@ from typing import Final
 import duckdb
 
 IN_MEMORY: Final = ":memory:"
-MEMORY_LIMIT = "512MB"
+_READING, _WRITING = "256MB", "128MB"  # what DuckDB may hold in memory
 
 
 def connect(path: Path | str = IN_MEMORY, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
@@ -14,7 +14,11 @@ def connect(path: Path | str = IN_MEMORY, *, read_only: bool = False) -> duckdb.
     connection = duckdb.connect(
         str(path),
         read_only=read_only,
-        config={"enable_external_access": False, "memory_limit": MEMORY_LIMIT, "errors_as_json": True},
+        config={
+            "enable_external_access": False,
+            "memory_limit": _READING if read_only else _WRITING,
+            "errors_as_json": True,
+        },
     )
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")

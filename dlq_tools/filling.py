@@ -1,5 +1,6 @@
 """Between Kafka and the index: filling it with what is new, and taking records from Kafka again."""
 
+import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from dlq_tools.columns import IndexedLetter
 from dlq_tools.index import Index
+from dlq_tools.index_writer import IndexWriter
 from dlq_tools.reading import indexed
 from workers.core.errors import UsageError
 from workers.core.ports import Admin, Reader
@@ -19,7 +21,7 @@ OpenReader = Callable[[Sequence[str], Mapping[TopicPartition, int]], AbstractAsy
 Tick = Callable[[int, int], None]
 """Told how many records have been read, of how many."""
 
-_BATCH = 5000  # letters written at once: what bounds the memory
+_BATCH = 2000  # letters written at once
 _WAIT = 0.2  # seconds for one look at Kafka
 
 
@@ -36,7 +38,7 @@ async def open_index(admin: Admin, home: Path, topic: str) -> Index:
 async def fill(index: Index, admin: Admin, open_reader: OpenReader, tick: Tick | None = None) -> int:
     """Read what came since the last time, up to where the topic ends now. Returns how many records were read.
 
-    Interrupted, it goes on from the last batch that was written.
+    Interrupted, it goes on from the last transaction that was written.
     """
     bounds = await admin.end_offsets([index.topic])
     identity = (await admin.topic_ids([index.topic])).get(index.topic, "")
@@ -80,18 +82,54 @@ class _Progress:
 
 
 async def _drain(index: Index, reader: Reader, progress: _Progress, tick: Tick) -> int:
-    letters: list[IndexedLetter] = []
-    read, over = 0, False
-    while not over:
-        records = await reader.read(_WAIT)
-        letters.extend(indexed(record) for record in records if progress.wants(record))
-        over = progress.over or reader.at_end
-        if over or len(letters) >= _BATCH:
-            read += len(letters)
-            index.append(letters, progress.ends if over else progress.reached())
-            letters.clear()
-        tick(*progress.counts)
+    read, letters = 0, list[IndexedLetter]()
+    with index.writer() as writer:
+        async with _Pen(writer) as pen:
+            over = False
+            while not over:
+                records = await reader.read(_WAIT)
+                letters.extend(indexed(record) for record in records if progress.wants(record))
+                over = progress.over or reader.at_end
+                if over or len(letters) >= _BATCH:
+                    await pen.write(letters, progress.ends if over else progress.reached())
+                    read, letters = read + len(letters), []
+                tick(*progress.counts)
     return read
+
+
+class _Pen:
+    """Writes a batch in a thread while the next one is read: DuckDB needs no interpreter for it.
+
+    What was written is kept at the end, be it the topic's, an error's or Ctrl-C's.
+    """
+
+    def __init__(self, writer: IndexWriter) -> None:
+        self._writer = writer
+        self._writing: asyncio.Task[None] | None = None
+        self._reached: Mapping[int, int] = {}
+
+    async def __aenter__(self) -> "_Pen":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._written()
+        if self._reached:
+            self._writer.commit(self._reached)
+
+    async def write(self, letters: Sequence[IndexedLetter], reached: Mapping[int, int]) -> None:
+        """Begin to write; the batch before is written by then."""
+        await self._written()
+        self._writing = asyncio.create_task(asyncio.to_thread(self._write, letters, reached))
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    def _write(self, letters: Sequence[IndexedLetter], reached: Mapping[int, int]) -> None:
+        self._writer.add(letters)
+        self._reached = reached
+        if self._writer.full:
+            self._writer.commit(reached)
 
 
 async def fetch(admin: Admin, open_reader: OpenReader, place: TopicPartition, offset: int) -> Received:

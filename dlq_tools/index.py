@@ -7,7 +7,7 @@ owner may read it.
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -19,13 +19,14 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from dlq_tools import where
 from dlq_tools.columns import STORED, IndexedLetter, sql_type
 from dlq_tools.database import connect, reason
+from dlq_tools.index_writer import IndexWriter
 from dlq_tools.where import Condition
 from workers.core.errors import UsageError
 
 VERSION = 1
 """Of what is stored; an index of another version is written again."""
 
-_PATIENCE = 30.0  # seconds to wait for another command that writes this index
+_PATIENCE = 120.0  # seconds to wait for another command that writes this index
 _STEP = 0.1
 _PAGE = 1000
 _COLUMNS = ", ".join(f'"{name}"' for name in STORED)
@@ -89,14 +90,15 @@ class Index:
 
     def append(self, letters: Sequence[IndexedLetter], progress: Mapping[int, int]) -> None:
         """Add letters, and that reading goes on at these offsets: both or neither."""
-        columns = [list(column) for column in zip(*letters, strict=True)][1:]
-        values = ", ".join(f"unnest(?::{sql_type(name)}[])" for name in STORED)
+        with self.writer() as writer:
+            writer.add(letters)
+            writer.commit(progress)
+
+    @contextmanager
+    def writer(self) -> Iterator[IndexWriter]:
+        """Adds many letters; the file is held until the end."""
         with self._writing() as connection:
-            connection.execute("BEGIN")
-            if columns:
-                connection.execute(f"INSERT INTO letters SELECT {values}", columns)
-            connection.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?)", list(progress.items()))
-            connection.execute("COMMIT")
+            yield IndexWriter(connection)
 
     def select(
         self,

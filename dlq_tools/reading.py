@@ -9,7 +9,7 @@ import orjson
 from dlq_tools.columns import IndexedLetter
 from schemas import headers as h
 from schemas.codec import decode_value, jsontext
-from schemas.dead_letter import DeadLetter, read_dead_letter
+from schemas.dead_letter import read_facts
 from schemas.errors import DecodeError
 from schemas.formats import WireFormat
 from workers.core.records import Headers, Received
@@ -58,7 +58,11 @@ class Content(NamedTuple):
 
 def family(headers: Headers) -> Family:
     """Whose headers these are."""
-    best = min((_rank(name) for name, _ in headers), default=len(_FAMILIES))
+    best = len(_FAMILIES)
+    for name, _ in headers:
+        best = min(best, _rank(name))
+        if best == 0:
+            break
     return _FAMILIES[best][1] if best < len(_FAMILIES) else Family.UNKNOWN
 
 
@@ -85,29 +89,37 @@ _AVRO = frozenset({WireFormat.AVRO, WireFormat.AVRO_REGISTRY})
 
 def indexed(record: Received) -> IndexedLetter:
     """The row of a record. Never raises."""
-    letter = read_dead_letter(*record)
-    found = content(record.value, record.headers)
+    facts, found = read_facts(record.headers), content(record.value, record.headers)
     envelope = found.data if isinstance(found.data, dict) else {}
+    # Without an origin of its own, where it failed is where it was first.
+    failed, origin = facts.failed or _NOWHERE, facts.origin or facts.failed or _NOWHERE
+    first_failed, last_failed = _time(facts.first_failed_at_ms), _time(facts.last_failed_at_ms)
+    message = facts.message
     return IndexedLetter(
         *record[:3],
         timestamp_ms=record.timestamp_ms,
-        failed_at_ms=_first(letter.last_failed_at_ms, letter.first_failed_at_ms, record.timestamp_ms),
-        first_failed_at_ms=letter.first_failed_at_ms,
-        last_failed_at_ms=letter.last_failed_at_ms,
-        message_id=letter.message_id or _text(envelope.get("message_id")),
-        source=letter.source or _text(envelope.get("source")),
-        target=letter.target,
-        error_class=letter.error_class or _short(letter.exception),
-        stage=letter.stage or _lower(h.get(record.headers, _CONNECT_STAGE)),
-        status=letter.status,
-        message=None if letter.message is None else _redacted(letter.message[:_MAX_MESSAGE_CHARS]),
-        exception=letter.exception,
-        fingerprint=letter.fingerprint,
-        attempts=_first(letter.attempt, letter.delivery_count, _spring_attempts(record.headers)),
-        deadline_ms=letter.deadline_ms,
-        **_places(letter),
-        replay_count=letter.replay_count,
-        replay_id=letter.replay_id,
+        failed_at_ms=_first(last_failed, first_failed, record.timestamp_ms),
+        first_failed_at_ms=first_failed,
+        last_failed_at_ms=last_failed,
+        message_id=facts.message_id or _text(envelope.get("message_id")),
+        source=facts.source or _text(envelope.get("source")),
+        target=facts.target,
+        error_class=facts.error_class or _short(facts.exception),
+        stage=facts.stage or _lower(h.get(record.headers, _CONNECT_STAGE)),
+        status=facts.status,
+        message=None if message is None else _redacted(message[:_MAX_MESSAGE_CHARS]),
+        exception=facts.exception,
+        fingerprint=facts.fingerprint,
+        attempts=_first(facts.attempt, facts.delivery_count, _spring_attempts(record.headers)),
+        deadline_ms=_time(facts.deadline_ms),
+        origin_topic=origin[0],
+        origin_partition=origin[1],
+        origin_offset=origin[2],
+        failed_topic=failed[0],
+        failed_partition=failed[1],
+        failed_offset=failed[2],
+        replay_count=facts.replay_count,
+        replay_id=facts.replay_id,
         family=family(record.headers).value,
         format=found.format,
         key=None if record.key is None else readable(record.key),
@@ -115,6 +127,15 @@ def indexed(record: Received) -> IndexedLetter:
         headers=_header_text(record.headers),
         value=_value_text(record, found),
     )
+
+
+_NOWHERE = (None, None, None)
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999. What is later than any calendar is no time, but a header that somebody damaged."""
+
+
+def _time(milliseconds: int | None) -> int | None:
+    return milliseconds if milliseconds is not None and 0 <= milliseconds <= _LAST_MS else None
 
 
 def readable(data: bytes) -> str:
@@ -159,16 +180,6 @@ def _undecoded(value: bytes) -> Content:
     return Content("binary", None) if text.startswith("0x") else Content("text", text)
 
 
-def _places(letter: DeadLetter) -> dict[str, Any]:
-    """Where it was first and where it failed last. Without an origin of its own, where it failed is where it was."""
-    failed, origin = letter.failed, letter.origin or letter.failed
-    return {
-        f"{name}_{part}": None if place is None else getattr(place, part)
-        for name, place in (("origin", origin), ("failed", failed))
-        for part in ("topic", "partition", "offset")
-    }
-
-
 def _spring_attempts(headers: Headers) -> int | None:
     value = next((value for name, value in headers if name == _SPRING_ATTEMPTS), None)
     return None if value is None or len(value) != 4 else int.from_bytes(value, "big", signed=True)
@@ -179,9 +190,14 @@ def _header_text(headers: Headers) -> str:
     kept = {
         name: None if value is None else _raw_header(name, value)
         for name, value in headers
-        if not name.startswith(_FIELDS_OF_THEIR_OWN) and not name.endswith("stacktrace")
+        if not _has_its_field(name)
     }
     return orjson.dumps(kept).decode() if kept else "{}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_its_field(name: str) -> bool:
+    return name.startswith(_FIELDS_OF_THEIR_OWN) or name.endswith("stacktrace")
 
 
 _FIELDS_OF_THEIR_OWN = (h.PREFIX, "__dlq.errors.")

@@ -67,11 +67,13 @@ def get(headers: Headers, name: str) -> str | None:
 
 def get_int(headers: Headers, name: str) -> int | None:
     """The last value of this name as a whole number of at most 19 digits, or None where it isn't one."""
-    text = get(headers, name)
-    if text is None or not text.isascii() or len(text) > _INT_DIGITS:
-        return None
-    digits = text.removeprefix("-")
-    return int(text) if digits.isdigit() else None
+    value = next((value for key, value in reversed(headers) if key == name), None)
+    return None if value is None else to_int(value)
+
+
+def to_int(value: bytes) -> int | None:
+    """A header's value as a whole number of at most 19 digits, or None where it isn't one."""
+    return int(value) if len(value) <= _INT_DIGITS and value.removeprefix(b"-").isdigit() else None
 
 
 def with_headers(headers: Headers, updates: Mapping[str, str]) -> Headers:
@@ -94,8 +96,6 @@ def carried(headers: Headers) -> Headers:
     )
 
 
-def to_bytes(text: str) -> bytes:
-    """The text as a header value: UTF-8 on one line; a control character becomes a space, a lone surrogate `?`."""
 def reply_partition(headers: Headers) -> int | None:
     """The partition of `model_responses` where the sender waits for its answer; None where none is named legibly."""
     return _reply_place(headers, 0)
@@ -119,12 +119,14 @@ def _reply_place(headers: Headers, which: int) -> int | None:
     return None
 
 
+def to_bytes(text: str) -> bytes:
+    """The text as a header value: UTF-8 on one line; a control character becomes a space, a lone surrogate `?`."""
     if not text.isprintable():
         text = "".join(char if char.isprintable() else _BLANKS.get(char, char) for char in text)
     return text.encode("utf-8", "replace")
 
 
+_PARTITION_DIGITS = 6
 _INT_DIGITS = 20  # the sign and the 19 digits of a 64-bit number
 # What ends a line or steers a terminal: C0, DEL, C1, and Unicode's two separators.
-_PARTITION_DIGITS = 6
 _BLANKS = dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)), " ")

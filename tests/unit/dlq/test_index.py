@@ -158,3 +158,46 @@ def test_texts_with_nul_and_half_a_surrogate_do_no_harm(tmp_path: Path) -> None:
     index.append(letters, {0: 2})
     assert list(index.select()) == letters
     assert list(index.select(parse("payload.text like 'a%'")).positions()) == [(0, 0)]
+
+
+@pytest.mark.parametrize("time", ["9223372036854775807", "9999999999999999999", "253402300800000", "-1"])
+def test_a_time_that_no_calendar_has_breaks_no_query(tmp_path: Path, time: str) -> None:
+    damaged = tuple(
+        (name, time.encode() if name == "relay.last-failed-at" else value) for name, value in ours(0).headers
+    )
+    index = Index.of(tmp_path, "cluster", TOPIC)
+    index.begin({0: (0, 2)}, "id-1")
+    index.append([indexed(record(b"{}", damaged)), indexed(ours(1))], {0: 2})
+    assert chosen(index, "failed_at > '2020-01-01' and failed_at < '2030-01-01'") == ["0:0", "0:1"]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "null", "123", "[1]", '"', "\\u0000", "你好\U0001f600", "x" * 2000])
+def test_every_text_is_found_again_as_it_was(tmp_path: Path, text: str) -> None:
+    index = Index.of(tmp_path, "cluster", TOPIC)
+    index.begin({0: (0, 1)}, "id-1")
+    letter = indexed(ours(0, payload={"text": text}))._replace(message=text, message_id=text)
+    index.append([letter], {0: 1})
+    assert list(index.select()) == [letter]
+
+
+def test_what_is_not_committed_is_not_kept_and_a_transaction_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlq_tools.index_writer._BYTES", 100_000)
+    index = Index.of(tmp_path, "cluster", TOPIC)
+    index.begin({0: (0, 5)}, "id-1")
+    with index.writer() as writer:
+        writer.add([indexed(ours(0))])
+        assert not writer.full
+        writer.add(
+            [
+                indexed(ours(1, payload={"text": "x" * 60_000})),
+                indexed(ours(2, payload={"text": "y" * 60_000})),
+            ]
+        )
+        assert writer.full
+        writer.commit({0: 3})
+        assert not writer.full
+        writer.add([indexed(ours(3))])
+    assert [letter.offset for letter in index.select()] == [0, 1, 2]
+    assert index.begin({0: (0, 5)}, "id-1") == {0: 3}
