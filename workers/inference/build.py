@@ -19,6 +19,7 @@ from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
 from workers.policies.cost import tariff_of
+from workers.policies.fallback import fit_of
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
 
@@ -90,7 +91,9 @@ def build_worker(
         settings.timeout,
         settings.expires_after,
         retry_policy(settings),
-        fallback=settings.fallback if settings.breaker.when_open == "fallback" else (),
+        fallback=settings.fallback.when_open if settings.breaker.when_open == "fallback" else (),
+        chains=settings.fallback,
+        fit=fit_of(fleet.topology, target),
         tariff=tariff_of(fleet.topology, target),
     )
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)

@@ -23,17 +23,18 @@ from workers.inference.alarm import Alarm
 from workers.inference.attempts import Attempts
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.inference.once import OncePerId
+from workers.inference.policy import TargetPolicy as TargetPolicy
 from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats
 from workers.inference.streaming import Chunks
 from workers.policies.cost import Tariff
 from workers.policies.expiry import UsualTime, deadline_of
+from workers.policies.fallback import Chains
 from workers.policies.retry import (
     Bound,
     DelayTopic,
     GiveUp,
     Moment,
-    RetryPolicy,
     Step,
     WaitInMemory,
     count,
@@ -42,18 +43,6 @@ from workers.policies.retry import (
 )
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPolicy:
-    """What the topology says about one target's messages. Times are seconds."""
-
-    name: str
-    timeout: float
-    expires_after: float | None
-    retry: RetryPolicy
-    fallback: tuple[str, ...] = ()  # where messages go while every breaker is open
-    tariff: Tariff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +70,7 @@ class Pipeline:
     ) -> None:
         """`exists`: whether there is such a target."""
         self._policy = policy
-        self._exists = exists
+        self._chains = Chains(policy.name, policy.fallback, policy.chains, exists)
         self._pool = pool
         self._attempts = attempts
         self._chunks = chunks
@@ -101,6 +90,9 @@ class Pipeline:
         except MessageError as failure:
             self._pool.give_up(slot)
             return await self._again(message, failure)
+        if self._policy.fit is not None and (targets := self._policy.fit.elsewhere(request)):
+            self._pool.give_up(slot)
+            return Rerouted(targets[0], targets[1:])
         try:
             return await self._repeats.process(message, request, slot, self._work)
         except MessageError as failure:
@@ -116,9 +108,7 @@ class Pipeline:
 
     def _turn_away(self, message: Message) -> Outcome:
         """Every breaker is open and the topology says not to wait: on to the next target, else an error at once."""
-        # What a header names may be gone from the topology since, or was made up.
-        targets = (*filter(self._exists, message.marks.fallback), *self._policy.fallback)
-        if targets:
+        if targets := self._chains.open(message.marks.fallback):
             return Rerouted(targets[0], targets[1:])
         reason = f"every instance of {self._policy.name} is out of service"
         return Failed(RefusedError(ErrorClass.OVERLOADED, reason), dead_letter=False)
@@ -229,7 +219,7 @@ class Pipeline:
             wait=wait,
             stop=lambda _: not isinstance(steps[-1], WaitInMemory),
             sleep=partial(self._wait, message),
-            retry_error_callback=lambda state: self._end(_failure(state), steps[-1]),
+            retry_error_callback=lambda state: self._end(message, _failure(state), steps[-1]),
         )
         return await retrying(attempt)
 
@@ -271,11 +261,13 @@ class Pipeline:
             ) from error
 
     def _decide(self, message: Message, failure: MessageError) -> Step:
+        if self._chains.at_once(failure.error_class):
+            return GiveUp(Bound.FALLBACK)
         remaining = None if message.deadline is None else message.deadline - self._clock.monotonic()
         moment = Moment(self._clock.wall(), remaining)
         return next_step(self._policy.retry, message.state, failure, moment, self._around.rng)
 
-    def _end(self, failure: MessageError, step: Step) -> Outcome:
+    def _end(self, message: Message, failure: MessageError, step: Step) -> Outcome:
         match step:
             case DelayTopic(label, seconds):
                 return Delayed(label, round((self._clock.wall() + seconds) * 1000), failure)
@@ -283,6 +275,8 @@ class Pipeline:
                 reason = f"{Bound.DEADLINE}; the last one failed: {failure.reason}"
                 return Failed(PermanentError(ErrorClass.EXPIRED, reason), dead_letter=False)
             case GiveUp() | WaitInMemory():
+                if targets := self._chains.failed(failure.error_class, message.marks.fallback):
+                    return Rerouted(targets[0], targets[1:])
                 return Failed(failure, deserves_dead_letter(failure))
 
 

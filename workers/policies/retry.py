@@ -82,6 +82,7 @@ class Bound(StrEnum):
     ATTEMPTS = "no attempts are left"
     DEFERRALS = "it was put off too often"
     AGE = "it has been failing for too long"
+    FALLBACK = "another target takes it"
     DEADLINE = "its deadline leaves no time for another attempt"
 
 

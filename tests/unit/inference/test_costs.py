@@ -41,8 +41,8 @@ async def test_a_response_says_what_its_answer_cost_and_a_repeated_one_what_that
     first, second = (response.payload.cost for response in world.responses)
     assert first is not None
     assert second is not None
-    assert (first.amount, first.currency, first.saved) == (pytest.approx(0.15), "EUR", None)
-    assert (second.amount, second.currency, second.saved) == (0.0, "EUR", pytest.approx(0.15))
+    assert first.model_dump() == {"amount": pytest.approx(0.15), "currency": "EUR", "saved": None}
+    assert second.model_dump() == {"amount": 0.0, "currency": "EUR", "saved": pytest.approx(0.15)}
     assert sample(world, "relayfleet_cost_total", currency="EUR") == pytest.approx(0.15)
     assert sample(world, "relayfleet_tokens_total", type="prompt") == 100
 

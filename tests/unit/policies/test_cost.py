@@ -24,7 +24,7 @@ def priced(**price: Any) -> Topology:
 
 
 def request(**payload: Any) -> Request:
-    return Request(message_id="a", source="test", payload=payload, timestamp=1.0)  # type: ignore[arg-type]
+    return Request.model_validate({"message_id": "a", "source": "test", "payload": payload, "timestamp": 1.0})
 
 
 def test_a_price_is_of_a_thousand_tokens_and_exact() -> None:

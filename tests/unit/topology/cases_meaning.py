@@ -135,6 +135,43 @@ TARGETS: list[Case] = [
         "fallbacks go in a circle: llm -> b -> llm",
     ),
     (
+        MINIMAL + "    fallback:\n      default: []\n      timeout: [lllm]\n",
+        10,
+        "targets.llm.fallback.timeout[0]",
+        "there is no target 'lllm'",
+    ),
+    (
+        MINIMAL
+        + "    fallback: {context_length: b}\n"
+        + "  b: {type: openai, instances: [{url: 'http://b'}], fallback: {overloaded: [llm]}}\n",
+        9,
+        "targets.b.fallback.overloaded[0]",
+        "fallbacks go in a circle: llm -> b -> llm",
+    ),
+    (
+        MINIMAL + "    fallback: {overlaoded: [b]}\n",
+        8,
+        "targets.llm.fallback",
+        "no failure of class 'overlaoded' falls back; did you mean 'overloaded'?",
+    ),
+    (
+        MINIMAL + "    fallback: {schema: [b]}\n",
+        8,
+        "targets.llm.fallback",
+        "no failure of class 'schema' falls back",
+    ),
+    (
+        MINIMAL
+        + "    breaker: {when_open: fallback}\n    fallback: {timeout: [b]}\n"
+        + "  b: {type: openai, instances: [{url: 'http://b'}]}\n",
+        8,
+        "targets.llm.breaker.when_open",
+        "no `fallback`",
+    ),
+    (MINIMAL + "    price: {input: cheap}\n", 8, "targets.llm.price.input", "must be an amount of money"),
+    (MINIMAL + "    price: {input: 0.0000000001}\n", 8, "targets.llm.price.input", "9 decimals at most"),
+    (MINIMAL + "currency: euro\n", 8, "currency", "three capital letters"),
+    (
         MINIMAL + "    retry: {initial: 2m}\n",
         8,
         "targets.llm.retry.initial",

@@ -70,7 +70,7 @@ def _breaker(path: Path, target: Target) -> Iterator[Fault]:
         yield Fault(
             (*path, "slow_rate"), "does nothing without `slow_call`", "say from which duration a call is slow"
         )
-    if breaker.when_open == "fallback" and not target.fallback:
+    if breaker.when_open == "fallback" and not target.fallback.when_open:
         yield Fault(
             (*path, "when_open"), "there is no `fallback` to go to", "name one, or choose `pause` or `reject`"
         )

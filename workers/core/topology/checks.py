@@ -67,11 +67,11 @@ def _target(name: str, target: Target, parts: Parts) -> Iterator[Fault]:
 
 
 def _fallbacks(name: str, target: Target, declared: frozenset[str]) -> Iterator[Fault]:
-    for index, other in enumerate(target.fallback):
-        at = ("targets", name, "fallback", index)
+    for place, other, before in target.fallback.places():
+        at = ("targets", name, "fallback", *place)
         if other not in declared:
             yield Fault(at, f"there is no target {other!r}", did_you_mean(other, declared - {name}))
-        elif other in target.fallback[:index]:
+        elif other in before:
             yield Fault(at, f"{other!r} is in the list already", "name it once")
 
 
@@ -87,18 +87,13 @@ def _follow(
 ) -> Iterator[Fault]:
     if name in done or name not in targets:
         return
-    for index, other in enumerate(targets[name].fallback):
+    for place, other, _ in targets[name].fallback.places():
+        at = ("targets", name, "fallback", *place)
         if other == name:
-            yield Fault(
-                ("targets", name, "fallback", index), "a target can't be its own fallback", "remove it"
-            )
+            yield Fault(at, "a target can't be its own fallback", "remove it")
         elif other in trail:
             loop = " -> ".join((*trail[trail.index(other) :], name, other))
-            yield Fault(
-                ("targets", name, "fallback", index),
-                f"fallbacks go in a circle: {loop}",
-                "break it at one place",
-            )
+            yield Fault(at, f"fallbacks go in a circle: {loop}", "break it at one place")
         else:
             yield from _follow(other, (*trail, name), done, targets)
     done.add(name)

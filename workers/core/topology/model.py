@@ -9,7 +9,8 @@ from pydantic import (
     SecretStr,
 )
 
-from workers.core.topology.base import Secret, Strict, Text, TextList
+from workers.core.topology.base import Secret, Strict, Text
+from workers.core.topology.fallback import Fallback, Fallbacks
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.instances import Instance as Instance
 from workers.core.topology.pricing import Currency, Price
@@ -136,7 +137,7 @@ class TargetBase(Strict):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     valve: Valve = Valve()
-    fallback: TextList = ()
+    fallback: Fallbacks = Field(default_factory=Fallback)
     cache: Cache | None = None
     price: Price | None = None
     context_length: Count | None = Field(default=None, ge=1)  # tokens, of prompt and answer together

@@ -1,5 +1,6 @@
 """What tokens cost, in money. Decimals from the file to the sum: a price is never a binary fraction."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
@@ -41,7 +42,15 @@ Amount = Annotated[
 ]
 """Money, in the topology's currency."""
 
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+def currency_code(value: str) -> str:
+    """Refuse what is not written like a currency of ISO 4217."""
+    if re.fullmatch("[A-Z]{3}", value) is None:
+        raise ValueError("must be the three capital letters of a currency, such as USD, EUR or CNY")
+    return value
+
+
+Currency = Annotated[str, AfterValidator(currency_code)]
 """ISO 4217's three letters."""
 
 
