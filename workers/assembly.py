@@ -13,7 +13,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import UnreachableError, UsageError
 from workers.core.events import EventLog
 from workers.core.metrics import Metrics
-from workers.core.ports import Admin, OutcomeStore, Publisher, Reader
+from workers.core.ports import Admin, OutcomeStore, Publisher, Reader, SessionStore
 from workers.core.records import TopicPartition
 from workers.core.settings import Settings
 from workers.core.topology.model import Topology
@@ -127,6 +127,25 @@ async def open_outcomes(topology: Topology) -> AsyncIterator[OutcomeStore]:
         await store.close()
 
 
+@asynccontextmanager
+async def open_sessions(topology: Topology) -> AsyncIterator[SessionStore]:
+    """What the workers remember of conversations: in Redis, else each worker by itself."""
+    url = topology.stores.redis
+    store: SessionStore
+    if url is None:
+        from workers.stores.sessions_memory import MemorySessionStore
+
+        store = MemorySessionStore()
+    else:
+        from workers.stores.sessions_redis import RedisSessionStore
+
+        store = RedisSessionStore(url.get_secret_value())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 def open_classifier(topology: Topology, settings: Settings) -> "IntentModel | None":
     """What knows the topology's intents; None where no route asks for one."""
     return learned_intents(topology, settings) if needs_intents(topology) else None
@@ -214,9 +233,10 @@ async def open_worker(
     async with (
         open_publisher(topology, settings, metrics=metrics) as publisher,
         open_outcomes(topology) as outcomes,
+        open_sessions(topology) as sessions,
     ):
         around = Surroundings(clock, EventLog(publisher, names.logs, "worker", clock))
-        fleet = Fleet(topology, publisher, outcomes, metrics, around)
+        fleet = Fleet(topology, publisher, outcomes, metrics, around, sessions)
         workers = []
         for target, topics in read.items():
             group = names.worker_group(target)

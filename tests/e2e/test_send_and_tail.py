@@ -79,6 +79,18 @@ async def test_a_kafka_that_is_not_there_is_said(fleet: Fleet) -> None:
     assert "127.0.0.1:1" in errors
 
 
+async def test_the_pieces_of_a_streamed_answer_are_shown_in_their_order(fleet: Fleet) -> None:
+    message_id = unique("streamed")
+    line = orjson.dumps({"message_id": message_id, "payload": {"text": "hello", "stream": True}}).decode()
+    _, (outcome,), _ = await _run(fleet, "send", "-", "--wait", given=line + "\n")
+    code, shown, _ = await _run(fleet, "tail", "chunks", "-n", "500", "--no-follow")
+    assert code == ExitCode.DONE
+    found = [each for each in shown if each["message_id"] == message_id]
+    assert [each["index"] for each in found] == list(range(len(found)))
+    assert "".join(each["text"] for each in found) == outcome["payload"]["text"]
+    assert found[-1]["final"]
+
+
 async def test_the_last_responses_are_shown_with_their_place(fleet: Fleet) -> None:
     _, (outcome,), _ = await _run(fleet, "send", "--text", "我的订单 20240501 到哪了", "--wait")
     code, shown, _ = await _run(fleet, "tail", "responses", "-n", "200", "--no-follow")

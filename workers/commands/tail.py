@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from schemas.codec import decode_event, decode_response
+from schemas.codec import decode_chunk, decode_event, decode_response
 from schemas.dead_letter import read_dead_letter
 from schemas.errors import DecodeError
 from workers import assembly
@@ -35,6 +35,7 @@ class Followed(StrEnum):
 
     RESPONSES = "responses"
     LOGS = "logs"
+    CHUNKS = "chunks"
     DEAD_LETTERS = "dead-letters"
 
 
@@ -50,7 +51,7 @@ def tail(
 ) -> None:
     """Print the last records of a topic, decoded, and follow it where asked.
 
-    Texts of requests are never shown; answers are, on `responses`.
+    Texts of requests are never shown; answers are, on `responses` and `chunks`.
     """
     configure_logging("tail", level="warning")
 
@@ -61,6 +62,7 @@ def tail(
         topic = {
             Followed.RESPONSES: names.responses,
             Followed.LOGS: names.logs,
+            Followed.CHUNKS: names.chunks,
             Followed.DEAD_LETTERS: names.dead_letters,
         }[what]
         show = _shower(what, output)
@@ -83,10 +85,16 @@ async def _present(reader: Reader) -> Sequence[Received]:
 
 
 def _shower(what: Followed, output: Output) -> Callable[[Received], None]:
-    fields = {Followed.RESPONSES: _response, Followed.LOGS: _event, Followed.DEAD_LETTERS: _dead_letter}[what]
+    fields = {
+        Followed.RESPONSES: _response,
+        Followed.LOGS: _event,
+        Followed.CHUNKS: _chunk,
+        Followed.DEAD_LETTERS: _dead_letter,
+    }[what]
     lines = {
         Followed.RESPONSES: _response_line,
         Followed.LOGS: _event_line,
+        Followed.CHUNKS: _chunk_line,
         Followed.DEAD_LETTERS: _dead_letter_line,
     }[what]
 
@@ -128,6 +136,17 @@ def _event_line(record: Received) -> Text:
     return Text.assemble(
         (f"{event.event:<13}", "bold"), f" {event.process:<7} {event.message_id or '-'}  ", (details, "dim")
     )
+
+
+def _chunk(record: Received) -> dict[str, Any]:
+    return decode_chunk(record.value, record.headers).model_dump_wire()
+
+
+def _chunk_line(record: Received) -> Text:
+    chunk = decode_chunk(record.value, record.headers)
+    place = f"{chunk.message_id}  {chunk.attempt}.{chunk.index}"
+    beside = [*chunk.delta, *filter(None, [chunk.finish_reason]), *(["final"] if chunk.final else [])]
+    return Text.assemble((place, "bold"), f"  {chunk.text!r}  ", (" ".join(beside), "dim"))
 
 
 def _dead_letter(record: Received) -> dict[str, Any]:

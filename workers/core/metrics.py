@@ -111,7 +111,9 @@ STAGE_SECONDS = Definition(
     ("target", "stage"),
 )
 FIRST_TOKEN = Definition(
-    "relayfleet_first_token_seconds", "From the start of a call to the first piece of its answer.", ("target",)
+    "relayfleet_first_token_seconds",
+    "From the start of a call to the first piece of its answer.",
+    ("target",),
 )
 CHUNKS = Definition("relayfleet_chunks_total", "Pieces of streamed answers published.", ("target",))
 DELIVERY_FAILURES = Definition(
@@ -123,6 +125,11 @@ CALLS_SAVED = Definition(
 )
 STORE_FAILURES = Definition(
     "relayfleet_store_failures_total", "Times that the store of outcomes did not answer.", ("target",)
+)
+SESSION_FAILURES = Definition(
+    "relayfleet_session_store_failures_total",
+    "Times that the store of conversations did not answer.",
+    ("target",),
 )
 COMMITS = Definition(
     "relayfleet_commits_total",

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from workers.backends.factory import OpenedBackend
 from workers.core.metrics import Metrics
-from workers.core.ports import OutcomeStore, Publisher, Subscription
+from workers.core.ports import OutcomeStore, Publisher, SessionBounds, SessionStore, Subscription
 from workers.core.topology.delays import retry_delays
-from workers.core.topology.model import Target, Topology
+from workers.core.topology.model import OpenAITarget, Target, Topology
 from workers.core.topology.names import Names
+from workers.inference.conversation import ConversationPolicy, Conversations
 from workers.inference.instance import PoolRules, Seat
 from workers.inference.intake import IntakePolicy
 from workers.inference.once import OncePerId, OncePolicy
@@ -38,6 +39,7 @@ class Fleet:
     outcomes: OutcomeStore
     metrics: Metrics
     around: Surroundings
+    sessions: SessionStore
 
 
 def group_topics(topology: Topology, target: str) -> list[str]:
@@ -97,9 +99,21 @@ def build_worker(
         tariff=tariff_of(fleet.topology, target),
     )
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
-    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics)
+    talks = conversations(fleet, target)
+    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics, talks)
     setup = TargetSetup(policy, intake, names, valve_policy(settings))
     return TargetWorker(setup, ports, fleet.around)
+
+
+def conversations(fleet: Fleet, target: str) -> Conversations | None:
+    """What the target remembers between the messages of a session."""
+    settings = fleet.topology.targets[target]
+    if not isinstance(settings, OpenAITarget) or settings.conversation is None:
+        return None
+    kept = settings.conversation
+    bounds = SessionBounds(kept.turns, int(kept.max_bytes), kept.ttl)
+    policy = ConversationPolicy(bounds, wait_for_store=kept.when_store_down == "pause")
+    return Conversations(target, fleet.sessions, policy, fleet.metrics)
 
 
 def once_policy(topology: Topology) -> OncePolicy:

@@ -55,6 +55,7 @@ class Message:
     """One record and what is known of it. Times are monotonic seconds."""
 
     __slots__ = (
+        "asked",
         "assignment",
         "deadline",
         "first_token",
@@ -91,6 +92,7 @@ class Message:
             self.marks.attempts, self.marks.deferrals, None if first is None else first / 1000
         )
         self.request: Request | None = None  # until it is decoded
+        self.asked: Request | None = None  # the same, with the conversation that it goes on with
         self.wire = WireFormat.JSON
         self.deadline: float | None = None
         self.instance: str | None = None  # of the last attempt

@@ -16,18 +16,18 @@ from schemas.codec import decode_request
 from schemas.envelope import Request
 from schemas.errors import DecodeError, ErrorClass, Stage
 from workers.core.clock import Clock
-from workers.core.errors import MessageError, PermanentError, RefusedError, TransientError
+from workers.core.errors import MessageError, PermanentError, RefusedError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call, Sink
-from workers.inference.alarm import Alarm
 from workers.inference.attempts import Attempts
+from workers.inference.calling import ask
+from workers.inference.conversation import Conversations, Waiting, Work
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
 from workers.inference.once import OncePerId
 from workers.inference.policy import TargetPolicy as TargetPolicy
 from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats
 from workers.inference.streaming import Chunks
-from workers.policies.cost import Tariff
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.fallback import Chains
 from workers.policies.retry import (
@@ -55,6 +55,15 @@ class Surroundings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What goes on beside the attempts: books, pieces of answers, conversations where the target keeps any."""
+
+    attempts: Attempts
+    chunks: Chunks
+    conversations: Conversations | None = None
+
+
 class Pipeline:
     """Makes outcomes out of one target's messages."""
 
@@ -64,16 +73,19 @@ class Pipeline:
         pool: Pool,
         once: OncePerId,
         around: Surroundings,
-        attempts: Attempts,
-        chunks: Chunks,
+        beside: Beside,
         exists: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`exists`: whether there is such a target."""
         self._policy = policy
         self._chains = Chains(policy.name, policy.fallback, policy.chains, exists)
         self._pool = pool
-        self._attempts = attempts
-        self._chunks = chunks
+        self._attempts = beside.attempts
+        self._chunks = beside.chunks
+        self._worked: Work = self._work
+        if beside.conversations is not None:
+            waiting = Waiting(pool.give_up, self._wait, self._acquire)
+            self._worked = partial(beside.conversations.process, self._work, waiting)
         self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock
@@ -94,7 +106,7 @@ class Pipeline:
             self._pool.give_up(slot)
             return Rerouted(targets[0], targets[1:])
         try:
-            return await self._repeats.process(message, request, slot, self._work)
+            return await self._repeats.process(message, request, slot, self._worked)
         except MessageError as failure:
             return await self._again(message, failure)
         except TurnedAwayError:
@@ -121,6 +133,7 @@ class Pipeline:
             )
         except DecodeError as error:
             raise PermanentError(ErrorClass.SCHEMA, str(error), stage=Stage.DECODE) from error
+        message.asked = message.request
         message.deadline = deadline_of(
             message.request.timestamp, message.marks.deadline_ms, self._policy.expires_after, self._clock
         )
@@ -157,33 +170,12 @@ class Pipeline:
         return answer
 
     async def _call(self, message: Message, slot: Slot, now: float, sink: Sink | None) -> Answer:
-        assert message.request is not None  # noqa: S101 - it was read before the first attempt
+        assert message.asked is not None  # noqa: S101 - it was read before the first attempt
         seconds = self._policy.timeout
         if message.deadline is not None:
             seconds = min(seconds, message.deadline - now)
-        assert message.task is not None  # noqa: S101 - the one that runs this
-        alarm = Alarm(message.task, seconds)
-        try:
-            return await slot.backend.call(Call(message.request, seconds, message.marks.traceparent, sink))
-        except asyncio.CancelledError as cancelled:
-            if alarm.rang():
-                raise TransientError(ErrorClass.TIMEOUT, f"no answer within {seconds:g} s") from cancelled
-            raise
-        except MessageError:
-            raise
-        except Exception as error:
-            # A bug that one message meets must not take the others along. Its text may quote the prompt.
-            log.error(  # noqa: TRY400 - so the error's type alone is logged
-                "backend_bug",
-                target=self._policy.name,
-                instance=slot.backend.name,
-                error=type(error).__name__,
-            )
-            raise PermanentError(
-                ErrorClass.INTERNAL, f"{type(error).__name__} while calling {slot.backend.name}"
-            ) from error
-        finally:
-            alarm.stop()
+        call = Call(message.asked, seconds, message.marks.traceparent, sink, message.record.headers)
+        return await ask(slot.backend, call, message, self._policy.name)
 
     def _over(self, message: Message, slot: Slot, began: float, result: Answer | MessageError) -> None:
         """Enter an attempt everywhere it counts."""

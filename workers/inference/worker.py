@@ -16,13 +16,14 @@ from workers.core.records import TopicPartition
 from workers.core.topology.names import Names
 from workers.inference.attempts import Attempts
 from workers.inference.committer import Committer
+from workers.inference.conversation import Conversations
 from workers.inference.delivery import Delivery
 from workers.inference.dispatch import Dispatcher
 from workers.inference.gate import Gate
 from workers.inference.intake import Hooks, Intake, IntakePolicy
 from workers.inference.meters import Meters
 from workers.inference.once import OncePerId
-from workers.inference.pipeline import Pipeline, Surroundings, TargetPolicy
+from workers.inference.pipeline import Beside, Pipeline, Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
 from workers.inference.streaming import Chunks
@@ -55,6 +56,7 @@ class Ports:
     pool: Pool
     once: OncePerId
     metrics: Metrics
+    conversations: Conversations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,8 @@ class TargetWorker:
         self._chunks = Chunks(self.target, setup.names, ports.publisher, ports.metrics, around.clock)
         settlement = Settlement(self.target, setup.names, around.clock, tariff)
         tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
-        pipeline = Pipeline(
-            setup.target, ports.pool, ports.once, around, attempts, self._chunks, setup.names.knows
-        )
+        beside = Beside(attempts, self._chunks, ports.conversations)
+        pipeline = Pipeline(setup.target, ports.pool, ports.once, around, beside, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)

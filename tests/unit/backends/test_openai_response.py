@@ -61,7 +61,13 @@ def test_several_answers_are_all_kept_and_the_first_is_the_text() -> None:
 
 
 def test_a_plain_text_is_not_kept_twice_whatever_fills_up_the_answer() -> None:
-    message = {"role": "assistant", "content": "hi", "refusal": None, "annotations": [], "tool_calls": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "hi",
+        "refusal": None,
+        "annotations": [],
+        "tool_calls": [],
+    }
     assert parse("h", 200, orjson.dumps(completion(message=message, logprobs=None))).choices is None
 
 

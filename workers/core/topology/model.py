@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from workers.core.topology.base import Secret, Strict, Text
+from workers.core.topology.conversation import Conversation
 from workers.core.topology.fallback import Fallback, Fallbacks
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.instances import Instance as Instance
@@ -150,6 +151,7 @@ class OpenAITarget(TargetBase):
     type: Literal["openai"]
     instances: tuple[Instance, ...] = Field(min_length=1)
     model: Annotated[str | None, BeforeValidator(blank_is_none)] = None  # sent when the request names none
+    conversation: Conversation | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)  # defaults under the request's own
 
 
