@@ -1,14 +1,18 @@
 """The composition root: which adapter stands behind which port, one function a thing that is opened."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
 
+from workers.core.board import Board, telling
 from workers.core.clock import SystemClock
+from workers.core.cluster import Cluster, TopicSizes
 from workers.core.deadlines import Deadline
 from workers.core.errors import UnreachableError, UsageError
 from workers.core.events import EventLog
@@ -16,9 +20,9 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Admin, OutcomeStore, Publisher, Reader, SessionStore
 from workers.core.records import TopicPartition
 from workers.core.settings import Settings
+from workers.core.topology.live import LiveTopology
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
-from workers.core.topology.topics import wanted_topics
 from workers.kafka.admin import KafkaAdmin
 from workers.kafka.consumer import KafkaSubscription
 from workers.kafka.membership import SubscriptionPolicy
@@ -30,7 +34,9 @@ from workers.policies.route import needs_intents
 from workers.stores.memory import MemoryOutcomeStore
 
 if TYPE_CHECKING:
+    from workers.inference.build import Fleet
     from workers.inference.service import WorkerService
+    from workers.inference.worker import TargetWorker
     from workers.policies.intents import IntentModel
     from workers.router.service import RouterService
 
@@ -58,14 +64,15 @@ def located(topology: Topology, settings: Settings, override: str | None = None)
 
 @asynccontextmanager
 async def open_publisher(
-    topology: Topology, settings: Settings, kafka: str | None = None, metrics: Metrics | None = None
+    topology: Topology,
+    settings: Settings,
+    kafka: str | None = None,
+    metrics: Metrics | None = None,
+    sizes: TopicSizes | None = None,
 ) -> AsyncIterator[Publisher]:
-    """A publisher that knows how large a record each topic of the topology takes."""
-    sizes = {
-        topic.name: int(size)
-        for topic in wanted_topics(topology)
-        if (size := topic.config.get("max.message.bytes")) is not None
-    }
+    """A publisher that knows how large a record each topic takes; `sizes` is filled, and goes on counting when it changes."""
+    sizes = TopicSizes() if sizes is None else sizes
+    sizes.follow(topology)
     config = client_config(located(topology, settings, kafka).kafka)
     publisher = KafkaPublisher(config, metrics or Metrics(), PublisherPolicy(topic_max_bytes=sizes))
     try:
@@ -179,10 +186,15 @@ async def open_router(
     *,
     kafka: str | None = None,
     member: str | None = None,
+    live: LiveTopology | None = None,
 ) -> AsyncIterator["RouterService"]:
-    """A router, not running yet; see `GroupSettings` for `member`. Raises `UsageError` where topics are missing."""
+    """A router, not running yet; see `GroupSettings` for `member`. Raises `UsageError` where topics are missing.
+
+    With `live`, which has the same topology, it follows that.
+    """
     # Faust takes half a second to import, and only this process needs it.
     from workers.router.app import GroupSettings
+    from workers.router.live import LiveRouter, Outside
     from workers.router.service import RouterDeps, RouterService
 
     topology = located(topology, settings, kafka)
@@ -193,11 +205,22 @@ async def open_router(
         await require_topics(
             admin, [names.requests, names.responses, names.dead_letters, names.logs, *targets]
         )
-    async with open_publisher(topology, settings, metrics=metrics) as publisher:
+    sizes = TopicSizes()
+    async with open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher:
         events = EventLog(publisher, names.logs, "router", clock)
         deps = RouterDeps(topology, publisher, events, metrics, clock, classifier)
         group = GroupSettings(topology.kafka.bootstrap, names.requests, names.router_group, member)
-        yield RouterService(deps, group)
+        service = RouterService(deps, group)
+        if live is None:
+            yield service
+            return
+        cluster, board = open_board(topology, settings, publisher)
+        outside = Outside(
+            cluster.require, partial(open_classifier, settings=settings), sizes.follow, board, clock
+        )
+        following = LiveRouter(service, live, outside)
+        async with telling(cluster, board, following.state):
+            yield service
 
 
 @asynccontextmanager
@@ -209,14 +232,16 @@ async def open_worker(
     kafka: str | None = None,
     targets: Sequence[str] = (),
     member: str | None = None,
+    live: LiveTopology | None = None,
 ) -> AsyncIterator["WorkerService"]:
     """The workers of these targets (none: of all), not running yet; `member` makes the membership static.
 
-    Raises `UsageError` where a target is unknown, topics are missing, or a backend's settings could never work.
+    With `live`, which has the same topology, they follow that. Raises `UsageError` where a target is unknown, topics
+    are missing, or a backend's settings could never work.
     """
     # Here and not above: every command imports this module, and these take a second.
-    from workers.backends.factory import open_backends
-    from workers.inference.build import Fleet, build_worker, group_topics
+    from workers.inference.build import Fleet, group_topics
+    from workers.inference.live import LiveWorkers, Outside
     from workers.inference.pipeline import Surroundings
     from workers.inference.service import WorkerService
 
@@ -230,22 +255,61 @@ async def open_worker(
         fallbacks = {names.target(other) for target in chosen for other in topology.targets[target].fallback}
         written = [names.responses, names.chunks, names.dead_letters, names.logs, *fallbacks]
         await require_topics(admin, [*written, *chain.from_iterable(read.values())])
+    sizes = TopicSizes()
     async with (
-        open_publisher(topology, settings, metrics=metrics) as publisher,
+        open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher,
         open_outcomes(topology) as outcomes,
         open_sessions(topology) as sessions,
     ):
         around = Surroundings(clock, EventLog(publisher, names.logs, "worker", clock))
-        fleet = Fleet(topology, publisher, outcomes, metrics, around, sessions)
-        workers = []
-        for target, topics in read.items():
-            group = names.worker_group(target)
+        make = worker_maker(Fleet(topology, publisher, outcomes, metrics, around, names, sessions), member)
+        service = WorkerService([make(topology, target)() for target in chosen], clock)
+        if live is None:
+            yield service
+            return
+        cluster, board = open_board(topology, settings, publisher)
+        outside = Outside(names, make, sizes.follow, cluster, board)
+        following = LiveWorkers(service, live, outside, everything=not targets)
+        async with telling(cluster, board, following.state):
+            yield service
+
+
+def worker_maker(
+    fleet: "Fleet", member: str | None
+) -> Callable[[Topology, str], Callable[[], "TargetWorker"]]:
+    """What opens a target's backends as a topology says, and gives what makes its worker."""
+    from workers.backends.factory import open_backends
+    from workers.inference.build import build_worker, group_topics
+
+    def make(topology: Topology, target: str) -> Callable[[], "TargetWorker"]:
+        opened = open_backends(target, topology.targets[target], fleet.around.clock)
+
+        def build() -> "TargetWorker":
             # The new protocol refuses a static member until its predecessor's session has ended.
             policy = SubscriptionPolicy(protocol="auto" if member is None else "classic", instance_id=member)
-            subscription = KafkaSubscription(client_config(topology.kafka), group, topics, metrics, policy)
-            opened = open_backends(target, topology.targets[target], clock)
-            workers.append(build_worker(fleet, target, subscription, opened))
-        yield WorkerService(workers, clock)
+            subscription = KafkaSubscription(
+                client_config(topology.kafka),
+                fleet.names.worker_group(target),
+                group_topics(topology, target),
+                fleet.metrics,
+                policy,
+            )
+            return build_worker(replace(fleet, topology=topology), target, subscription, opened)
+
+        return build
+
+    return make
+
+
+def open_board(topology: Topology, settings: Settings, publisher: Publisher) -> tuple[Cluster, Board]:
+    """What the processes of a deployment say of themselves, and the cluster that they ask while something changes."""
+    names = Names(topology)
+    cluster = Cluster(
+        partial(open_admin, topology, settings),
+        lambda topics, starts: open_reader(topology, settings, None, topics, start_at=starts),
+        SystemClock(),
+    )
+    return cluster, Board(names.state, names.requests, publisher, partial(cluster.recent, names.state))
 
 
 async def require_topics(admin: Admin, names: Sequence[str]) -> None:

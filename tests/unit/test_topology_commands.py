@@ -53,7 +53,7 @@ def test_a_good_file_is_valid(file: Path) -> None:
     result = call("validate", "-t", file)
 
     assert result.exit_code == ExitCode.DONE
-    assert result.stdout == f"{file}: valid, 1 routes, 1 targets, 9 topics\n"
+    assert result.stdout == f"{file}: valid, 1 routes, 1 targets, 11 topics\n"
 
 
 def test_a_bad_file_is_refused_with_a_line_a_problem(file: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_difference_exits_3_and_none_exits_0(broker: MemoryBroker, file: Path)
     same = call("diff", "-t", file, "-o", "json")
 
     assert missing.exit_code == ExitCode.DIFFERENT
-    assert [action["action"] for action in json_of(missing)["actions"]] == ["create"] * 9
+    assert [action["action"] for action in json_of(missing)["actions"]] == ["create"] * 11
     assert same.exit_code == ExitCode.DONE
     assert json_of(same) == {"differs": False, "actions": [], "refused": [], "unknown": []}
 

@@ -31,13 +31,17 @@ class Processes:
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
-        """Run until `signal` or a hopeless exit code stops them. Returns the first exit code that isn't 0, or 0."""
+        """Run until `stop` or a hopeless exit code stops them. Returns the first exit code that isn't 0, or 0."""
         codes = await asyncio.gather(*(self._keep(number) for number in range(len(self._commands))))
         return next((code for code in codes if code != ExitCode.DONE), ExitCode.DONE)
 
-    def signal(self, number: int) -> None:
+    def stop(self, number: int) -> None:
         """Pass a signal on to all of them; none is started again from now on."""
         self._stopping.set()
+        self.pass_on(number)
+
+    def pass_on(self, number: int) -> None:
+        """Pass a signal on to all of them that are alive."""
         for process in self._running.values():
             if process.returncode is None:
                 process.send_signal(number)
@@ -50,7 +54,7 @@ class Processes:
             if self._stopping.is_set():
                 return code
             if code == _HOPELESS:
-                self.signal(signal.SIGTERM)
+                self.stop(signal.SIGTERM)
                 return code
             delay = restarts.died(self._clock.monotonic() - began)
             log.warning("process_died", process=number, exit_code=code, restart_in_s=delay)

@@ -9,12 +9,12 @@ import typer
 import uvloop
 
 from workers import assembly
-from workers.commands.serving import serve
+from workers.commands.serving import open_live, serve
 from workers.core.errors import RelayError
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
 from workers.core.settings import Settings
-from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail, load
+from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail
 
 if TYPE_CHECKING:
     from workers.router.service import RouterService
@@ -37,21 +37,25 @@ def router(
 ) -> None:
     """Route messages to their targets, until SIGTERM or Ctrl-C; a second one aborts.
 
+    Follows the topology's file: what changed is in use within seconds, or at once after SIGHUP.
+
     Exits 0 after a drain, 2 for a topology or topics that are wrong, 4 where Kafka can't be reached, 70 where a record
     could not be delivered, 71 where nothing moved although there was lag, 130 where the drain was cut short.
     """
     configure_logging("router")
 
-    @asynccontextmanager
-    async def open_router(settings: Settings, metrics: Metrics) -> "AsyncIterator[RouterService]":
-        loaded = load(topology, settings)
-        async with assembly.open_router(loaded, settings, metrics, kafka=kafka, member=member) as service:
-            yield service
-
     # For Faust's consumer thread, which makes a loop of its own: half the cost an event of asyncio's.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
-        code = serve(open_router, health_port)
+        live = open_live(topology, Settings.read(), kafka)
+
+        @asynccontextmanager
+        async def open_router(settings: Settings, metrics: Metrics) -> "AsyncIterator[RouterService]":
+            opening = assembly.open_router(live.current.topology, settings, metrics, member=member, live=live)
+            async with opening as service:
+                yield service
+
+        code = serve(open_router, health_port, live)
     except RelayError as error:
         fail(error)
     raise typer.Exit(code)

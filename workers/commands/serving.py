@@ -5,16 +5,19 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 import uvloop
 
+from workers.assembly import located
 from workers.core.exit_codes import ExitCode
 from workers.core.health import Fact, Health, HealthServer
 from workers.core.interpreter import calm_collector
 from workers.core.metrics import Metrics
 from workers.core.settings import Settings
+from workers.core.topology.live import LiveTopology
 
 log = structlog.get_logger()
 
@@ -35,10 +38,22 @@ class Service(Protocol):
 Open = Callable[[Settings, Metrics], AbstractAsyncContextManager[Service]]
 
 
-def serve(open_service: Open, health_port: int) -> ExitCode:
-    """Run one service, with its health and metrics on `health_port`, until a signal drains it; a second one aborts."""
+def open_live(topology: Path | None, settings: Settings, kafka: str | None) -> LiveTopology:
+    """The topology of the option, else of the environment, to be followed while a service runs. Raises `RelayError`."""
+    path = topology or settings.topology
+    return LiveTopology(path, settings.environment, lambda loaded: located(loaded, settings, kafka))
+
+
+def serve(open_service: Open, health_port: int, live: LiveTopology | None = None) -> ExitCode:
+    """Run one service, with its health and metrics on `health_port`, until a signal drains it; a second one aborts.
+
+    With `live` the service follows the topology's file, and SIGHUP makes it look at once.
+    """
     settings, health, metrics = Settings.read(), Health(), Metrics()
     opened: list[Service] = []
+    if live is not None:
+        live.show(metrics)
+        health.ready_when(live.fact)
     health.ready_when(lambda: opened[0].ready() if opened else Fact("group", ok=False, why="starting"))
 
     async def main() -> ExitCode:
@@ -47,12 +62,27 @@ def serve(open_service: Open, health_port: int) -> ExitCode:
             opened.append(service)
             health.alive_when(service.alive)
             calm_collector()
-            return await service.run(stop)
+            return await (service.run(stop) if live is None else _following(live, service, stop))
 
     with HealthServer(health, metrics, host=settings.listen, port=health_port) as server:
         log.info("health_listening", address=server.address)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())
+
+
+async def _following(live: LiveTopology, service: Service, stop: asyncio.Event) -> ExitCode:
+    """Run the service and follow the topology; where that breaks half-way, nobody knows what is in use, and it stops."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, live.look_now)
+    watching = asyncio.create_task(live.watch(), name="topology")
+    watching.add_done_callback(lambda task: None if task.cancelled() else stop.set())
+    try:
+        code = await service.run(stop)
+    finally:
+        watching.cancel()
+        (ended,) = await asyncio.gather(watching, return_exceptions=True)
+    if isinstance(ended, Exception):
+        raise ended
+    return code
 
 
 def _stop_on_signals() -> asyncio.Event:

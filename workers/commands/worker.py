@@ -12,7 +12,7 @@ import typer
 
 from workers import assembly
 from workers.commands.processes import Processes
-from workers.commands.serving import serve
+from workers.commands.serving import open_live, serve
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError
 from workers.core.exit_codes import ExitCode
@@ -21,7 +21,7 @@ from workers.core.metrics import Metrics
 from workers.core.settings import Settings
 from workers.inference.service import WorkerService
 from workers.local.children import Watchdog
-from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail, load
+from workers.shell import HealthPortOption, KafkaOption, TopologyOption, fail
 
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", help="Work for this target alone; may be given again.")
@@ -75,6 +75,8 @@ def worker(
 ) -> None:
     """Answer messages, until SIGTERM or Ctrl-C drains the worker; a second one aborts.
 
+    Follows the topology's file: what changed is in use within seconds, or at once after SIGHUP.
+
     Exits 0 after a drain, 2 for a topology or topics that are wrong, 4 where Kafka can't be reached, 70 where a record
     could not be delivered, 130 where the drain was cut short. With --processes N, process n (from 0) serves its health
     on --health-port + n, and one that dies is started again. SIGUSR1 opens a safety valve that has stopped a target.
@@ -92,21 +94,22 @@ def worker(
 def _work(options: Options) -> ExitCode:
     """Be the worker."""
 
+    live = open_live(options.topology, Settings.read(), options.kafka)
+
     @asynccontextmanager
     async def open_worker(settings: Settings, metrics: Metrics) -> AsyncIterator[WorkerService]:
-        topology = load(options.topology, settings)
         async with assembly.open_worker(
-            topology,
+            live.current.topology,
             settings,
             metrics,
-            kafka=options.kafka,
             targets=options.targets,
             member=options.member,
+            live=live,
         ) as service:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.resume)
             yield service
 
-    return serve(open_worker, options.health_port)
+    return serve(open_worker, options.health_port, live)
 
 
 async def _supervise(options: Options, count: int) -> int:
@@ -115,8 +118,11 @@ async def _supervise(options: Options, count: int) -> int:
     try:
         commands = [options.arguments(number) for number in range(count)]
         processes = Processes(commands, watchdog, SystemClock())
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, processes.signal, signal.SIGTERM)
+            loop.add_signal_handler(number, processes.stop, signal.SIGTERM)
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            loop.add_signal_handler(number, processes.pass_on, number)
         return await processes.run()
     finally:
         watchdog.close()

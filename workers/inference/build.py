@@ -39,6 +39,7 @@ class Fleet:
     outcomes: OutcomeStore
     metrics: Metrics
     around: Surroundings
+    names: Names  # of all workers of the process, also those that started with an earlier topology
     sessions: SessionStore
 
 
@@ -79,7 +80,7 @@ def build_worker(
     fleet: Fleet, target: str, subscription: Subscription, backends: Sequence[OpenedBackend]
 ) -> TargetWorker:
     """A worker that is not started yet."""
-    settings, names = fleet.topology.targets[target], Names(fleet.topology)
+    settings, names = fleet.topology.targets[target], fleet.names
     seats = [seat(opened) for opened in backends]
     pool = Pool(target, seats, fleet.metrics, pool_rules(settings), fleet.around.clock, fleet.around.rng)
     window = min(max(_WINDOW_PER_CALL * pool.capacity, _SMALLEST_WINDOW), _LARGEST_WINDOW)

@@ -9,6 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from schemas.fleet_state import InstanceState
 from workers.core.clock import LOOP_SLACK, Clock, SystemClock
 from workers.core.errors import MessageError
 from workers.core.metrics import Metrics
@@ -100,6 +101,18 @@ class Pool:
             if instance.free:
                 return True
         return self._turns_away()
+
+    def states(self) -> list[InstanceState]:
+        """How the instances stand."""
+        return [
+            InstanceState(
+                name=instance.member.name,
+                breaker=instance.breaker.state.label,
+                calls=instance.member.calls,
+                limit=instance.member.limit,
+            )
+            for instance in self._instances
+        ]
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call this whenever a slot has become free and nobody waits for it."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from schemas.fleet_state import InstanceState
 from workers.core.clock import Clock
 from workers.core.deadlines import Deadline
 from workers.core.exit_codes import ExitCode
@@ -17,6 +18,8 @@ from workers.inference.worker import Progress, TargetWorker
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+_GRACE = 1.0  # seconds that a drain may take beyond its deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class WorkerService:
     def __init__(
         self, workers: Sequence[TargetWorker], clock: Clock, limits: ServiceLimits | None = None
     ) -> None:
-        self._workers = workers
+        self._workers = tuple(workers)
+        self._ending: dict[TargetWorker, asyncio.Task[None]] = {}
         self._clock = clock
         self._limits = limits or ServiceLimits()
         self._broken: asyncio.Future[None] | None = None
@@ -58,11 +62,28 @@ class WorkerService:
                 return ExitCode.STUCK
             self._stopping = True
             deadline = Deadline.after(self._limits.drain, self._clock)
-            await self._unless_broken(self._each(lambda worker: worker.drain(deadline)))
+            await self._unless_broken(self._each(lambda worker: self._end(worker, deadline)))
         except BaseException:
             await self._each(TargetWorker.abort)
             raise
         return ExitCode.DONE
+
+    async def begin(self, worker: TargetWorker) -> None:
+        """Work for another target as well. Does nothing in a service that is stopping."""
+        if not self._stopping:
+            self._workers = (*self._workers, worker)
+            await worker.start(self._fail)
+
+    async def end(self, target: str, seconds: float) -> None:
+        """Drain one target within so many seconds, and leave its group; the others work on."""
+        deadline = Deadline.after(seconds, self._clock)
+        for worker in [worker for worker in self._workers if worker.target == target]:
+            await self._end(worker, deadline)
+            self._workers = tuple(each for each in self._workers if each is not worker)
+
+    def states(self) -> dict[str, tuple[bool, list[InstanceState]]]:
+        """Of each target: whether it has joined its group, and its instances."""
+        return {worker.target: (worker.progress().joined, worker.instances()) for worker in self._workers}
 
     def progress(self) -> dict[str, Progress]:
         """Where each target stands. Callable from any thread."""
@@ -122,6 +143,19 @@ class WorkerService:
             return task.result()
         finally:
             task.cancel()
+
+    async def _end(self, worker: TargetWorker, deadline: Deadline) -> None:
+        """Drain a worker, once: who comes later waits for the same, and gives it up at the deadline of its own."""
+        draining = self._ending.get(worker)
+        if draining is None:
+            draining = self._ending[worker] = asyncio.create_task(worker.drain(deadline))
+        await asyncio.wait({draining}, timeout=deadline.remaining() + _GRACE)
+        if not draining.done():
+            draining.cancel()
+            await worker.abort()
+            return
+        self._ending.pop(worker, None)
+        draining.result()
 
     async def _each(self, work: Callable[[TargetWorker], Awaitable[None]]) -> None:
         await asyncio.gather(*(work(worker) for worker in self._workers))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from schemas.fleet_state import InstanceState
 from workers.core.deadlines import Deadline
 from workers.core.errors import RelayError
 from workers.core.metrics import Metrics
@@ -138,6 +139,10 @@ class TargetWorker:
     def resume(self) -> None:
         """Take messages again where the safety valve has stopped that."""
         self._gate.resume()
+
+    def instances(self) -> list[InstanceState]:
+        """How its instances stand."""
+        return self._ports.pool.states()
 
     def progress(self) -> Progress:
         """Where the worker stands. Cheap, and callable from any thread."""

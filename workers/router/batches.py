@@ -30,10 +30,20 @@ class BatchRouter:
         self, planner: Planner, publisher: Publisher, events: EventLog, metrics: Metrics, clock: Clock
     ) -> None:
         self._planner = planner
+        self._under_way: Counter[Planner] = Counter()  # batches
         self._publisher = publisher
         self._events = events
         self._metrics = metrics
         self._clock = clock
+
+    def use(self, planner: Planner) -> None:
+        """Plan the next batches with this one. Those under way are finished as they were begun."""
+        self._planner = planner
+
+    @property
+    def leads_to(self) -> frozenset[str]:
+        """The targets on whose topics messages may still be put."""
+        return frozenset().union(*(planner.leads_to for planner in (self._planner, *self._under_way)))
 
     def begin(self, records: Sequence[Received]) -> Awaitable[None]:
         """Plan a batch and hand all of it to the publisher before returning, so batches keep their order.
@@ -42,26 +52,39 @@ class BatchRouter:
         """
         began = self._clock.monotonic()
         now_ms = self._clock.wall() * 1000
-        outcomes = self._planner.plan(records)
+        planner = self._planner
+        outcomes = planner.plan(records)
         delivery = self._publisher.deliver([record for outcome in outcomes for record in outcome.outgoing])
-        return self._settle(outcomes, delivery, began, now_ms)
+        self._under_way[planner] += 1
+        return self._settle(planner, outcomes, delivery, began, now_ms)
 
     async def _settle(
-        self, outcomes: list[Outcome], delivery: Awaitable[None], began: float, now_ms: float
+        self,
+        planner: Planner,
+        outcomes: list[Outcome],
+        delivery: Awaitable[None],
+        began: float,
+        now_ms: float,
     ) -> None:
         try:
             await delivery
         except PermanentError:
-            outcomes = [await self._alone(outcome) for outcome in outcomes]
+            outcomes = [await self._alone(planner, outcome) for outcome in outcomes]
+        self._over(planner)
         self._tell(outcomes, now_ms)
         self._count(outcomes, self._clock.monotonic() - began)
 
-    async def _alone(self, outcome: Outcome) -> Outcome:
+    def _over(self, planner: Planner) -> None:
+        self._under_way[planner] -= 1
+        if not self._under_way[planner]:
+            del self._under_way[planner]
+
+    async def _alone(self, planner: Planner, outcome: Outcome) -> Outcome:
         """Publish one record's outcome again, without its neighbours: one of the batch is too large for its topic."""
         try:
             await self._publisher.deliver(outcome.outgoing)
         except PermanentError as error:
-            refused = outcome if outcome.error else self._planner.too_large(outcome, error.reason)
+            refused = outcome if outcome.error else planner.too_large(outcome, error.reason)
             return await self._piece_by_piece(refused)
         return outcome
 

@@ -13,6 +13,7 @@ from schemas.envelope import Request
 from schemas.errors import DecodeError, ErrorClass, Stage
 from workers.core.clock import Clock
 from workers.core.records import Received
+from workers.core.topology.change import leads_to
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.policies.guess import Classifier
@@ -39,6 +40,7 @@ class Planner:
         self._router = compile_routes(topology, classifier)
         self._expires_after = {name: target.expires_after for name, target in topology.targets.items()}
         self._outcomes = Outcomes(names, tuple(topology.targets))
+        self.leads_to = leads_to(topology)
         self._group = names.router_group
         self._clock = clock
 

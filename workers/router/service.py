@@ -85,14 +85,23 @@ class RouterService:
         self._group = group
         self._limits = limits or RouterLimits()
         planner = Planner(deps.topology, deps.clock, deps.classifier)
-        batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
-        self._pipeline = Pipeline(batches.begin, failed)
+        self._batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
+        self._pipeline = Pipeline(self._batches.begin, failed)
         self._failed = failed
         self._leave = leave
         self._app: RouterApp | None = None
         self._progress = Progress(self._limits.stuck_after)
         self._looked_at = deps.clock.monotonic()
         self._stopping = False
+
+    def use(self, planner: Planner) -> None:
+        """Route by these routes from the next batch on: each message is routed wholly by one version."""
+        self._batches.use(planner)
+
+    @property
+    def leads_to(self) -> frozenset[str]:
+        """The targets on whose topics this router may still put messages."""
+        return self._batches.leads_to
 
     def alive(self) -> Fact:
         """Whether somebody still looks at progress; a router without progress ends itself."""

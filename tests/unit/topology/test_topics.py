@@ -34,6 +34,8 @@ def test_a_deployment_has_every_topic_of_the_contract() -> None:
         "dlq.model_requests",
         "dead_letter_ledger",
         "fleet_logs",
+        "model_shadow",
+        "fleet_state",
     ]
 
 
@@ -47,6 +49,7 @@ def test_targets_and_dead_letters_take_the_partitions_of_the_requests() -> None:
         "model_requests.llm.retry.1m": 12,
         "dlq.model_requests": 12,
         "dead_letter_ledger": 1,
+        "fleet_state": 1,
     }
 
 

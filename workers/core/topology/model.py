@@ -67,7 +67,7 @@ class TopicSettings(Strict):
 
 
 class TopicDefaults(Strict):
-    """What every topic has unless it says otherwise. Chunks and logs are kept shorter, dead letters longer."""
+    """What every topic has unless it says otherwise. Chunks, logs and state are kept shorter, dead letters longer."""
 
     partitions: Partitions = 4
     replication: Replication = 1
@@ -85,6 +85,8 @@ class Topics(Strict):
     dead_letters: TopicSettings = Field(default=TopicSettings(), alias="dlq.model_requests")
     ledger: TopicSettings = Field(default=TopicSettings(), alias="dead_letter_ledger")
     logs: TopicSettings = Field(default=TopicSettings(), alias="fleet_logs")
+    shadow: TopicSettings = Field(default=TopicSettings(), alias="model_shadow")
+    state: TopicSettings = Field(default=TopicSettings(), alias="fleet_state")
 
 
 class Retry(Strict):

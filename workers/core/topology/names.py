@@ -15,10 +15,17 @@ class Names:
         self.ledger = topics.ledger.name or "dead_letter_ledger"
         self.logs = topics.logs.name or "fleet_logs"
         # Two deployments on one cluster differ in their requests topic, and must not share groups.
-        self._deployment = (
-            "relayfleet" if self.requests == "model_requests" else f"relayfleet.{self.requests}"
-        )
+        usual = self.requests == "model_requests"
+        self._deployment = "relayfleet" if usual else f"relayfleet.{self.requests}"
+        self.shadow = topics.shadow.name or ("model_shadow" if usual else f"shadow.{self.requests}")
+        self.state = topics.state.name or ("fleet_state" if usual else f"state.{self.requests}")
         self._targets = {name: target.topic.name for name, target in topology.targets.items()}
+        self._known = frozenset(topology.targets)
+
+    def follow(self, topology: Topology) -> None:
+        """Learn the targets of a changed topology; topics of those that are gone keep their names for what is left there."""
+        self._targets |= {name: target.topic.name for name, target in topology.targets.items()}
+        self._known = frozenset(topology.targets)
 
     def target(self, target: str) -> str:
         """The topic that a target's workers read."""
@@ -26,7 +33,7 @@ class Names:
 
     def knows(self, target: str) -> bool:
         """Whether the topology has this target."""
-        return target in self._targets
+        return target in self._known
 
     def retry(self, target: str, delay: str) -> str:
         """The topic where a target's messages wait for `delay`, written as in the topology (`30s`, `5m`)."""

@@ -16,6 +16,7 @@ HEADER_ROOM = 8192
 CHUNKS_RETENTION = 3600.0
 LOGS_RETENTION = 3 * 86_400.0
 DEAD_LETTERS_RETENTION = 30 * 86_400.0
+STATE_RETENTION = 3600.0
 LEDGER_SEGMENT = 86_400.0
 """Seconds. Chunks are read at once or never; dead letters wait for people; only closed segments are compacted."""
 
@@ -67,6 +68,9 @@ def plan(topology: Topology) -> Iterator[Planned]:
     yield _planned(
         ("topics", "fleet_logs"), names.logs, _over(topics.logs, _at_most(default, LOGS_RETENTION))
     )
+    yield _planned(("topics", "model_shadow"), names.shadow, _over(topics.shadow, default))
+    state = _at_most(replace(default, partitions=1), STATE_RETENTION)
+    yield _planned(("topics", "fleet_state"), names.state, _over(topics.state, state))
 
 
 def requests_shape(topics: Topics) -> Shape:
