@@ -95,6 +95,13 @@ class LedgerState:
         """The open claims of a job."""
         return {key: claim for key, claim in self.claims.items() if claim.job == job}
 
+    def end_claim(self, key: str) -> None:
+        """What a null value under its key does: its letters are everybody's again."""
+        claim = self.claims.pop(key, None)
+        for letter in [] if claim is None else ungrouped(claim.letters):
+            if self._holders.get(letter) == key:
+                del self._holders[letter]
+
     def mended(self, letter: Letter) -> Mended | None:
         """The mended copy of a letter."""
         return self._mended.get(str(letter))
@@ -128,7 +135,7 @@ class LedgerState:
     def _forget(self, key: str) -> None:
         match kind_of(key):
             case ledger_records.CLAIM:
-                self._end_claim(key)
+                self.end_claim(key)
             case ledger_records.LEASE:
                 self.leases.pop(key.removeprefix(LEASE), None)
             case ledger_records.MENDED:
@@ -162,12 +169,6 @@ class LedgerState:
         self.claims[key] = claim
         for letter in ungrouped(claim.letters):
             self._holders.setdefault(letter, key)
-
-    def _end_claim(self, key: str) -> None:
-        claim = self.claims.pop(key, None)
-        for letter in [] if claim is None else ungrouped(claim.letters):
-            if self._holders.get(letter) == key:
-                del self._holders[letter]
 
     def _lease(self, job: str, lease: Lease) -> None:
         """The first to take a free lease has it; a later one waits until it has run out or its holder is dead."""

@@ -51,12 +51,13 @@ class Planned(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A letter that is not sent, and why, in a word and in a sentence."""
+    """A letter that is not sent, and why, in a word and in a sentence. `seen` is what the ledger said of it."""
 
     letter: Letter
     why: Stays
     reason: str
     replays: int = 0
+    seen: Row | None = None
 
 
 Mend = Callable[[DeadLetter], DeadLetter | None]
@@ -100,7 +101,7 @@ class Planner:
         replays = max(dead.replay_count, 0 if row is None else row.replays)
         if replays >= self._spec.max_replays:
             reason = f"it was replayed {replays} times; --max-replays allows {self._spec.max_replays}"
-            return Kept(letter, Stays.TOO_OFTEN, reason, replays)
+            return Kept(letter, Stays.TOO_OFTEN, reason, replays, row)
         place = self.destination(dead)
         if isinstance(place, Kept):
             return place

@@ -83,13 +83,18 @@ async def preview(
         for record in records:
             if job.spec.most is not None and found.sendable + sent >= job.spec.most:
                 return found
-            _count(found, record, job, planner, ledger)
+            look(record, job, planner, ledger, found)
     return found
 
 
-def _count(found: Preview, record: Received, job: Job, planner: Planner, ledger: LedgerState) -> None:
+def look(
+    record: Received, job: Job, planner: Planner, ledger: LedgerState, found: Preview
+) -> Planned | Kept | None:
+    """Plan one letter and count it; None where it does not belong to the selection. Raises as `preview` does."""
     letter = Letter(record.topic, record.partition, record.offset)
-    if selectable(ledger, letter, job.spec, job.name):
-        found.add(planner.plan(record, ledger))
-    else:
+    if not selectable(ledger, letter, job.spec, job.name):
         found.left_out[ledger.state(letter)] += 1
+        return None
+    planned = planner.plan(record, ledger)
+    found.add(planned)
+    return planned

@@ -10,23 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dlq_tools.claims import Seen, claim, held
 from dlq_tools.follow import Follower
 from dlq_tools.lease import JobLease
-from dlq_tools.ledger_records import (
-    CLAIM,
-    JOB,
-    Claim,
-    Entry,
-    Job,
-    JobState,
-    Letter,
-    State,
-    Value,
-    by_topic,
-    grouped,
-)
+from dlq_tools.ledger_records import CLAIM, JOB, Entry, Job, JobState, Letter, State, Value
 from dlq_tools.ledger_state import Row
-from dlq_tools.plan import Kept, Planned, Planner, Stays, selectable
+from dlq_tools.plan import Kept, Planned, Planner, Stays
+from dlq_tools.preview import Preview, look
 from dlq_tools.resume import settle_claims
 from dlq_tools.surroundings import Selection, Surroundings
 from workers.core.records import Received, TopicPartition
@@ -62,6 +52,7 @@ class Replay:
         patience: float = 3.0,
     ) -> None:
         self.progress = Progress()
+        self.found = Preview()  # what this run found in the selection
         self._around = around
         self._ledger = around.ledger
         self._job = job
@@ -144,61 +135,54 @@ class Replay:
         planned, kept = self._plan(records)
         for stays in kept:
             self.progress.kept[stays.why] += 1
-        writes: list[tuple[str, Value | None]] = [
-            (str(stays.letter), self._parked(stays)) for stays in kept if stays.why is Stays.TOO_OFTEN
-        ]
-        if planned:
-            key = await self._claim(planned)
-            held = self._held(key, planned)
-            self.progress.kept[Stays.TAKEN] += len(planned) - len(held)
-            self._lease.check()
-            await self._around.publisher.deliver([each.record for each in held])
-            writes += [(str(each.letter), self._replayed(each)) for each in held]
-            writes.append((key, None))
-            self.progress.sent += len(held)
-        await self._ledger.write(writes)
+        parked = [stays for stays in kept if stays.why is Stays.TOO_OFTEN]
+        if planned or parked:
+            await self._settle(planned, parked)
         self.progress.changed()
+
+    async def _settle(self, planned: Sequence[Planned], parked: Sequence[Kept]) -> None:
+        """Claim, send, put on record. What somebody else claimed first is left to them."""
+        seen: list[Seen] = [(each.letter, each.seen) for each in planned]
+        seen += [(each.letter, each.seen) for each in parked]
+        key = await self._claim([letter for letter, _ in seen], planned)
+        ours = held(self._ledger.state, key, seen)
+        sending = [each for each in planned if each.letter in ours]
+        self.progress.kept[Stays.TAKEN] += len(planned) - len(sending)
+        self._lease.check()
+        await self._around.publisher.deliver([each.record for each in sending])
+        writes: list[tuple[str, Value | None]] = [
+            *((str(each.letter), self._replayed(each)) for each in sending),
+            *((str(each.letter), self._parked(each)) for each in parked if each.letter in ours),
+            (key, None),
+        ]
+        self.progress.sent += len(sending)
+        await self._ledger.write(writes)
 
     def _plan(self, records: Sequence[Received]) -> tuple[list[Planned], list[Kept]]:
         left = self._left()
         planned: list[Planned] = []
         kept: list[Kept] = []
         for record in records:
-            letter = Letter(record.topic, record.partition, record.offset)
             if len(planned) == left:
                 break
-            if not selectable(self._ledger.state, letter, self._job.spec, self._job.name):
-                continue
-            found = self._planner.plan(record, self._ledger.state)
+            found = self._look(record)
             if isinstance(found, Kept):
                 kept.append(found)
-            else:
+            elif found is not None:
                 planned.append(found)
         return planned, kept
 
-    async def _claim(self, planned: Sequence[Planned]) -> str:
+    def _look(self, record: Received) -> Planned | Kept | None:
+        return look(record, self._job, self._planner, self._ledger.state, self.found)
+
+    async def _claim(self, letters: Sequence[Letter], planned: Sequence[Planned]) -> str:
         await self._lease.keep()
         self._claims += 1
         key = f"{CLAIM}{self._job.name}/{self._lease.token}-{self._claims}"
-        marks = await self._around.ends(sorted({each.record.topic for each in planned}))
-        claim = Claim(
-            job=self._job.name,
-            token=self._lease.token,
-            at=self._ledger.now_ms,
-            letters=grouped([each.letter for each in planned]),
-            marks=by_topic(marks),
-        )
-        await self._ledger.write_and_read(key, claim)
+        topics = sorted({each.record.topic for each in planned})
+        marks = await self._around.ends(topics) if topics else {}
+        await claim(self._ledger, key, self._job.name, letters, marks)
         return key
-
-    def _held(self, key: str, planned: Sequence[Planned]) -> list[Planned]:
-        """Those that are ours: claimed by nobody before, and still what they were when they were planned."""
-        state = self._ledger.state
-        return [
-            each
-            for each in planned
-            if state.holder(each.letter) == key and state.row(each.letter) == each.seen
-        ]
 
     def _replayed(self, planned: Planned) -> Entry:
         seen = planned.seen

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dlq_tools.claims import end_abandoned
 from dlq_tools.follow import Failures, Follower, StopPolicy, causes
 from dlq_tools.lease import JobLease, is_running
 from dlq_tools.ledger_records import JOB, Job, JobState, Spec, State, Value, by_place, by_topic
 from dlq_tools.mend import mender
 from dlq_tools.opening import topic_limits
-from dlq_tools.plan import Planner, Signature
+from dlq_tools.plan import Planner, Signature, selectable
 from dlq_tools.preview import Preview, preview
 from dlq_tools.replay import Progress, Replay
 from dlq_tools.resume import settle_claims
@@ -21,6 +22,9 @@ from dlq_tools.surroundings import Selection, Surroundings
 from workers.core.errors import RelayError, UsageError
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
+
+Watch = Callable[[Progress, Preview], None]
+"""Told how far a run is, and what was found of its selection."""
 
 _SENT = (State.REPLAYED, State.ANSWERED, State.FAILED_AGAIN)
 
@@ -125,29 +129,50 @@ class ReplayRun:
         job: Job,
         orders: Orders,
         stop: asyncio.Event,
-        watch: Callable[[Progress, Preview], None] = lambda progress, preview: None,
+        watch: Watch = lambda progress, preview: None,
     ) -> Report:
         """Look the selection through, and send it where that was ordered."""
+        await end_abandoned(self._ledger)
         planner = await self._planner(job)
         earlier = self._earlier(job)
-        found = await preview(job, self._selection, planner, self._ledger.state, by_place(job.bounds))
+        if orders.send and not job.spec.changes:
+            found = Preview(await self._count(job))  # every letter is looked at when it is its turn
+        else:
+            found = await preview(job, self._selection, planner, self._ledger.state, by_place(job.bounds))
+            found.require_destination()
         found.selected += earlier
-        found.require_destination()
         resuming = job.name in self._ledger.state.jobs
         send = found.selected <= 1 and not resuming if orders.send is None else orders.send
         if not send or not found.selected:
             return self._report(job, None, found, Progress())
+        return await self._sent(job, orders, planner, found, stop, watch)
+
+    async def _sent(
+        self, job: Job, orders: Orders, planner: Planner, found: Preview, stop: asyncio.Event, watch: Watch
+    ) -> Report:
         async with self._leased(job) as lease, self._follower(job) as follower:
             replay = Replay(self._around, job, planner, self._selection, follower, lease)
             replay.progress.changed = lambda: watch(replay.progress, found)
             state = await replay.run(by_place(job.bounds), stop)
+            found.reasons.update(replay.found.reasons)
             if state is JobState.SENT and orders.wait is not None:
                 await replay.wait(orders.wait, stop)
             else:
                 await follower.catch_up()
             if state is JobState.SENT and not follower.pending:
                 state = JobState.DONE
-            return await self._end(job, state, found, replay.progress)
+            report = await self._end(job, state, found, replay.progress)
+        replay.found.require_destination()
+        return report
+
+    async def _count(self, job: Job) -> int:
+        """How many letters are selected, by what is on record; of those some may stay when they are looked at."""
+        state, most = self._ledger.state, job.spec.most
+        count = await self._selection.count(
+            job.spec, by_place(job.bounds), lambda letter: selectable(state, letter, job.spec, job.name)
+        )
+        sent = sum(row.state is not State.PARKED for _, row in state.rows(job.name))
+        return count if most is None else max(0, min(count, most - sent))
 
     async def catch_up(self, job: Job) -> None:
         """Put on record what became of a job's letters since it was last looked at."""

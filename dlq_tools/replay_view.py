@@ -1,6 +1,6 @@
 """What a replay shows: what it would do, how far it is, how it ended."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -9,10 +9,8 @@ from rich.progress import Progress as Bar
 from dlq_tools.ledger_records import JobState
 from dlq_tools.preview import Preview
 from dlq_tools.replay import Progress
-from dlq_tools.replay_run import Report
+from dlq_tools.replay_run import Report, Watch
 from workers.shell import Output, console, print_json
-
-Watch = Callable[[Progress, Preview], None]
 
 
 def show_preview(report: Report, output: Output) -> None:
@@ -107,6 +105,6 @@ def progress_bar(output: Output) -> Iterator[Watch]:
         task = bar.add_task("sending", total=None)
 
         def watch(progress: Progress, preview: Preview) -> None:
-            bar.update(task, completed=progress.sent, total=preview.sendable)
+            bar.update(task, completed=progress.sent + progress.kept.total(), total=preview.selected)
 
         yield watch

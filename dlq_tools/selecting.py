@@ -1,6 +1,6 @@
 """The letters that a spec selects: by position from Kafka, else through the index and then from Kafka."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dlq_tools import where
@@ -24,10 +24,33 @@ class IndexSelection:
         self._home = home
         self._filled: dict[str, Index] = {}
 
+    async def count(
+        self, spec: Spec, bounds: Mapping[TopicPartition, int], wanted: Callable[[Letter], bool]
+    ) -> int:
+        """See `Selection`."""
+        total = 0
+        async for topic, positions in self._positions(spec, bounds):
+            total += sum(wanted(Letter(topic, *place)) for place in positions)
+        return total
+
     async def letters(
         self, spec: Spec, bounds: Mapping[TopicPartition, int]
     ) -> AsyncIterator[Sequence[Received]]:
         """See `Selection`."""
+        async for topic, positions in self._positions(spec, bounds):
+            batch: list[Received] = []
+            async for record in fetch_many(self._admin, self._open_reader, topic, positions):
+                batch.append(record)
+                if len(batch) >= _BATCH:
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
+
+    async def _positions(
+        self, spec: Spec, bounds: Mapping[TopicPartition, int]
+    ) -> AsyncIterator[tuple[str, Iterator[tuple[int, int]]]]:
+        """Each topic with the positions that are selected in it."""
         named = parse_positions(spec.positions)
         for topic in spec.topics:
             chosen = [(each.partition, each.offset) for each in named if each.topic == topic]
@@ -36,17 +59,8 @@ class IndexSelection:
             positions: Iterator[tuple[int, int]] = iter(chosen)
             if not named or spec.where is not None:
                 positions = await self._indexed(topic, spec, chosen or None)
-            found = (
-                place for place in positions if place[1] < bounds.get(TopicPartition(topic, place[0]), 0)
-            )
-            batch: list[Received] = []
-            async for record in fetch_many(self._admin, self._open_reader, topic, found):
-                batch.append(record)
-                if len(batch) >= _BATCH:
-                    yield batch
-                    batch = []
-            if batch:
-                yield batch
+            ends = {place.partition: end for place, end in bounds.items() if place.topic == topic}
+            yield topic, (place for place in positions if place[1] < ends.get(place[0], 0))
 
     async def _indexed(
         self, topic: str, spec: Spec, chosen: list[tuple[int, int]] | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dlq_tools.ledger import Ledger
-from dlq_tools.ledger_records import Spec
+from dlq_tools.ledger_records import Letter, Spec
 from workers.core.clock import Clock
 from workers.core.ports import Admin, Publisher, Reader
 from workers.core.records import Received, TopicPartition
@@ -18,6 +18,11 @@ OpenReader = Callable[[Sequence[str], Mapping[TopicPartition, int]], AbstractAsy
 
 class Selection(Protocol):
     """Finds letters."""
+
+    async def count(
+        self, spec: Spec, bounds: Mapping[TopicPartition, int], wanted: Callable[[Letter], bool]
+    ) -> int:
+        """How many of the letters that a spec selects are wanted, without reading them. Raises as `letters` does."""
 
     def letters(self, spec: Spec, bounds: Mapping[TopicPartition, int]) -> AsyncIterator[Sequence[Received]]:
         """The letters that a spec selects, all below these offsets, a handful at a time and the same order always.

@@ -83,6 +83,13 @@ class Everything:
         self._broker = broker
         self._chosen = chosen
 
+    async def count(
+        self, spec: Spec, bounds: Mapping[TopicPartition, int], wanted: Callable[[Letter], bool]
+    ) -> int:
+        return sum(
+            [wanted(Letter(*each[:3])) async for batch in self.letters(spec, bounds) for each in batch]
+        )
+
     async def letters(
         self, spec: Spec, bounds: Mapping[TopicPartition, int]
     ) -> AsyncIterator[Sequence[Received]]:
