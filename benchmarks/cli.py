@@ -125,3 +125,92 @@ def recover(
         seed=seed,
     )
     section(lambda started, results, say: recovery.recover(started, plan, results, say), kafka, out, output)
+
+
+@app.command()
+def peers(
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whom to measure, repeatable: faststream, quix, faust, bare, litellm."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often each is measured, turn by turn.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long each time.")] = 6.0,
+    gateway: GatewayOption = True,
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The same work done by FastStream, Quix Streams, Faust, a bare loop and LiteLLM, on the same broker and backend."""
+    from benchmarks.sections import peers as others
+
+    plan = others.Plan(
+        names=tuple(peer) if peer else others.NAMES,
+        runs=1 if short else runs,
+        seconds=min(seconds, 3.0) if short else seconds,
+        messages=60_000 if short else 120_000,
+        gateway=gateway,
+    )
+    section(lambda started, results, say: others.peers(started, plan, results, say), kafka, out, output)
+
+
+@app.command()
+def soak(
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 500,
+    pace: Annotated[float, typer.Option(min=0.01, help="Seconds between two messages of a user.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long in all.", show_default="24 h")] = 86_400.0,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between samples.")] = 10.0,
+    warmup: Annotated[float, typer.Option(min=0, help="Seconds that no slope is taken of.")] = 600.0,
+    gateway: GatewayOption = True,
+    seed: SeedOption = 1,
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """A steady load for hours: memory, CPU, file descriptors and lag, their slopes, and whether anything leaks.
+
+    With --out of an earlier soak it goes on where that one ended, however it ended.
+    """
+    from benchmarks.sections import soak as endurance
+
+    plan = endurance.Plan(
+        users=users,
+        pace=pace,
+        seconds=min(seconds, 60.0) if short else seconds,
+        every=min(every, 1.0) if short else every,
+        warmup=min(warmup, 20.0) if short else warmup,
+        gateway=gateway,
+        seed=seed,
+    )
+    section(lambda started, results, say: endurance.soak(started, plan, results, say), kafka, out, output)
+
+
+@app.command()
+def ramp(
+    users: Annotated[
+        str, typer.Option(help="Users of each step, with commas.", show_default="100 to 1,000")
+    ] = "",
+    hold: Annotated[float, typer.Option(min=2, help="Seconds of each step.")] = 15.0,
+    pace: Annotated[float, typer.Option(min=0, help="Seconds between a user's messages; 0: none.")] = 1.0,
+    delay_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that the backend takes.")] = 200.0,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Users of benchmarks/locustfile.py, repeatable: ForwardUser, …")
+    ] = None,
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """More and more users (Locust): where latency bends, where errors start, and what the bottleneck was."""
+    from benchmarks.sections import ramp as ramping
+
+    steps = tuple(int(text) for text in users.split(",")) if users else ramping.STEPS
+    plan = ramping.Plan(
+        steps=(100, 250, 500, 1000) if short and not users else steps,
+        hold=min(hold, 8.0) if short else hold,
+        pace=pace,
+        delay_ms=delay_ms,
+        users=tuple(kind) if kind else ramping.Plan().users,
+    )
+    section(lambda started, results, say: ramping.ramp(started, plan, results, say), kafka, out, output)

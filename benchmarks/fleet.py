@@ -94,6 +94,12 @@ class Fleet:
         return f"{self.name}.logs"
 
     @property
+    def groups(self) -> tuple[tuple[str, str], ...]:
+        """The consumer groups, and the topic that each reads."""
+        named = f"relayfleet.{self.requests}"
+        return (f"{named}.router", self.requests), (f"{named}.worker.llm", f"{self.requests}.llm")
+
+    @property
     def stub_url(self) -> str:
         """The backend."""
         return f"http://127.0.0.1:{self.stub_port}"
@@ -125,9 +131,14 @@ class Fleet:
         for number in range(self.shape.workers):
             self._launch_process("worker", number)
         for number in range(self.shape.gateways):
-            self._launch_process("gateway", number, *gateway_options(self.gateway_port + number))
+            self._launch_process("gateway", number, *gateway_options(number, self.gateway_port + number))
         for part in self.parts.values():
             self.until_ready(part)
+
+    def add(self, kind: str) -> None:
+        """One more router or worker, in service when this returns."""
+        number = sum(1 for name in self.parts if name.split(" ")[0] == kind)
+        self.until_ready(self._launch_process(kind, number))
 
     def kill(self, name: str) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -167,17 +178,18 @@ class Fleet:
         command = (sys.executable, "-m", "benchmarks.load.stub", "--port", str(self.stub_port), *options)
         self._launch("stub", command, f"{self.stub_url}/health")
 
-    def _launch_process(self, kind: str, number: int, *options: str) -> None:
+    def _launch_process(self, kind: str, number: int, *options: str) -> Part:
         port = str(self._port())
         where = ("--topology", str(self.topology), "--health-port", port)
         command = (sys.executable, "-m", "workers", kind, *where, *options)
         name = kind if number == 0 else f"{kind} {number + 1}"
-        self._launch(name, command, f"http://127.0.0.1:{port}/readyz")
+        return self._launch(name, command, f"http://127.0.0.1:{port}/readyz")
 
-    def _launch(self, name: str, command: Sequence[str], ready: str | None) -> None:
+    def _launch(self, name: str, command: Sequence[str], ready: str | None) -> Part:
         log = self._directory / f"{name.replace(' ', '-')}.log"
         part = self.parts[name] = Part(name, tuple(command), log, ready)
         self._run(part)
+        return part
 
     def _run(self, part: Part) -> None:
         with part.log.open("ab") as output:
@@ -203,9 +215,9 @@ class Fleet:
         return self._ports.take(SystemRandom().choice(range(11_000, 19_000, 10)))
 
 
-def gateway_options(port: int) -> tuple[str, ...]:
-    """How a gateway is told its port."""
-    return ("--port", str(port))
+def gateway_options(number: int, port: int) -> tuple[str, ...]:
+    """How a gateway is told its port, and a name with which it has its partitions back at once after a kill."""
+    return ("--member", f"bench-{number}", "--port", str(port))
 
 
 def topology(fleet: Fleet) -> dict[str, Any]:

@@ -22,12 +22,14 @@ class Results:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.raw = directory / "raw"
+        self._machine: dict[str, Any] | None = None
 
     @classmethod
     def create(cls, directory: Path) -> "Results":
         """Make it, or go on in it."""
         made = cls(directory)
         made.raw.mkdir(parents=True, exist_ok=True)
+        made._machine = machine()  # now, before our own load is part of what it says
         return made
 
     @classmethod
@@ -42,7 +44,12 @@ class Results:
 
     def save(self, section: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
         """Write a section with what it was measured on; returns what was written."""
-        content = {"section": section, "machine": machine(), "settings": settings, "results": results}
+        content = {
+            "section": section,
+            "machine": self._machine or machine(),
+            "settings": settings,
+            "results": results,
+        }
         (self.directory / f"{section}.json").write_bytes(
             orjson.dumps(content, option=_NUMPY | orjson.OPT_INDENT_2)
         )

@@ -1,0 +1,127 @@
+"""Users for Locust: one step after the other, each with more of them.
+
+    locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 --steps 100,200 --hold 10 ForwardUser
+
+`relayfleet bench ramp` runs it and draws what it finds. A user sends its next message `--pace` seconds after its last
+one was sent, or at once where the answer took longer; what each step saw goes to the file of `--results`.
+"""
+
+from argparse import ArgumentParser
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+from hdrh.histogram import HdrHistogram
+from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
+
+BODY = orjson.dumps({"text": "测试消息", "context": {}}).decode()
+_HOUR_MS = 3_600_000
+
+
+@events.init_command_line_parser.add_listener
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--steps", default="100,250,500,750,1000", help="users of each step")
+    parser.add_argument("--hold", type=float, default=15.0, help="seconds of each step")
+    parser.add_argument("--settle", type=float, default=3.0, help="seconds of a step that don't count")
+    parser.add_argument("--pace", type=float, default=1.0, help="seconds between a user's messages; 0: none")
+    parser.add_argument("--results", default="", help="file for what each step saw, as JSON")
+
+
+class Steps(LoadTestShape):
+    """So many users for so long, then more."""
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users now, and how fast they come; None when all is over."""
+        options = self._options()
+        users = [int(text) for text in options.steps.split(",")]
+        step = int(self.get_run_time() // options.hold)
+        return (users[step], max(users) * 1.0) if step < len(users) else None
+
+    def _options(self) -> Any:
+        assert self.runner is not None  # noqa: S101 - Locust sets it before the first tick
+        return self.runner.environment.parsed_options
+
+
+class Seen:
+    """What each step saw."""
+
+    def __init__(self) -> None:
+        self.latencies: dict[int, HdrHistogram] = {}
+        self.errors: dict[int, Counter[str]] = {}
+
+    def add(self, users: int, milliseconds: float, error: str | None) -> None:
+        """One request."""
+        if error is not None:
+            self.errors.setdefault(users, Counter())[error] += 1
+            return
+        histogram = self.latencies.setdefault(users, HdrHistogram(1, _HOUR_MS * 1000, 3))
+        histogram.record_value(max(1, int(milliseconds * 1000)))
+
+    def as_rows(self, counted: float) -> list[dict[str, Any]]:
+        """By number of users; `counted` is the seconds of a step that count."""
+        rows = []
+        for users in sorted(self.latencies.keys() | self.errors.keys()):
+            histogram = self.latencies.get(users) or HdrHistogram(1, _HOUR_MS * 1000, 3)
+            errors = self.errors.get(users, Counter())
+            rows.append(
+                {
+                    "users": users,
+                    "requests": int(histogram.total_count),
+                    "achieved": int(histogram.total_count) / counted,
+                    "errors": errors.total(),
+                    "why": dict(errors.most_common(5)),
+                    "histogram": histogram.encode().decode(),
+                }
+            )
+        return rows
+
+
+SEEN = Seen()
+
+
+@events.test_start.add_listener
+def _begin(environment: Any, **_: Any) -> None:
+    options = environment.parsed_options
+    users = [int(text) for text in options.steps.split(",")]
+
+    def note(response_time: float, exception: BaseException | None = None, **_: Any) -> None:
+        ran = environment.shape_class.get_run_time()
+        step, inside = divmod(ran, options.hold)
+        if inside < options.settle or step >= len(users):
+            return
+        error = None if exception is None else f"{type(exception).__name__}: {exception}"[:120]
+        SEEN.add(users[int(step)], response_time, error)
+
+    environment.events.request.add_listener(note)
+
+
+@events.quitting.add_listener
+def _end(environment: Any, **_: Any) -> None:
+    options = environment.parsed_options
+    if options.results:
+        rows = SEEN.as_rows(options.hold - options.settle)
+        Path(options.results).write_bytes(orjson.dumps(rows))
+
+
+def _pace(user: Any) -> float:
+    """Seconds until the user's next message."""
+    pace = user.environment.parsed_options.pace
+    if not pace:
+        return 0.0
+    wait: float = constant_throughput(1 / pace)(user)
+    return wait
+
+
+class ForwardUser(FastHttpUser):
+    """Posts to the gateway as the demo page does."""
+
+    wait_time = _pace
+    network_timeout = 60.0
+    connection_timeout = 10.0
+    _headers: ClassVar[dict[str, str]] = {"content-type": "application/json"}
+
+    @task
+    def forward(self) -> None:
+        """One message and its answer."""
+        self.client.post("/api/forward", data=BODY, headers=self._headers)
