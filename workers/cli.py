@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from workers.commands import broker, doctor, route, router, send, tail, topology, up, worker
+from workers.commands import broker, doctor, gateway, route, router, send, tail, topology, up, worker
 
 
 class LaterCommands(TyperGroup):
@@ -60,6 +60,7 @@ app = typer.Typer(
 app.command(rich_help_panel="Run")(up.up)
 app.command(rich_help_panel="Run")(router.router)
 app.command(rich_help_panel="Run")(worker.worker)
+app.add_typer(gateway.app, name="gateway", rich_help_panel="Run")
 app.add_typer(broker.app, name="broker", rich_help_panel="Run")
 app.command(rich_help_panel="Use")(send.send)
 app.command(rich_help_panel="Use")(tail.tail)

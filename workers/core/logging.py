@@ -13,7 +13,17 @@ from structlog.types import Processor
 
 from workers.core.redact import MASK, is_secret_name, redact
 
-_NOISY = ("faust", "aiokafka", "mode", "asyncio", "httpx", "httpcore", "pyreqwest", "testcontainers")
+_NOISY = (
+    "faust",
+    "aiokafka",
+    "mode",
+    "asyncio",
+    "httpx",
+    "httpcore",
+    "pyreqwest",
+    "testcontainers",
+    "uvicorn",
+)
 
 
 def configure_logging(process: str, *, level: str = "info", json: bool | None = None) -> None:

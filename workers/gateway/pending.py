@@ -92,7 +92,7 @@ class Pending:
     async def _more(self) -> bool:
         """Wait for another piece. False: there will be none."""
         while not self._chunks:
-            if self.reply is not None and self._complete:
+            if self._arrived.is_set() and self._complete:
                 return False
             limit = None if self.reply is None else (_LINGER_UNSTARTED if self._run is None else _LINGER)
             self._woken.clear()
@@ -109,6 +109,12 @@ class Pending:
         """Nobody waits any more. The answer is kept all the same, and found under its id. Idempotent."""
         self.on_leave(self)
         self._chunks.clear()
+
+    def give_up(self) -> None:
+        """Whoever waits for the answer is sent away with the id."""
+        self._arrived.set()
+        self._complete = True
+        self._woken.set()
 
     def answered(self, reply: Reply) -> None:
         """The response has come."""
@@ -147,6 +153,13 @@ class Registry:
 
     def __init__(self) -> None:
         self._by_key: dict[str, list[Pending]] = {}
+        self._empty = asyncio.Event()
+
+    async def emptied(self) -> None:
+        """Wait until nobody waits any more."""
+        while self._by_key:
+            self._empty.clear()
+            await self._empty.wait()
 
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))
@@ -166,6 +179,8 @@ class Registry:
             waiting.remove(pending)
             if not waiting:
                 del self._by_key[pending.key]
+        if not self._by_key:
+            self._empty.set()
 
     def waiting(self, key: str) -> list[Pending]:
         """Who waits for this."""

@@ -62,6 +62,8 @@ class Replies:
         self._unmatched = metrics.counter(GATEWAY_ANSWERS, "kept")
         self._owned: dict[TopicPartition, Position | None] = {}
         self._ready: set[TopicPartition] = set()  # where a record that comes now will be read
+        self._responses: list[int] = []  # their numbers
+        self._chunks: list[int] = []
         self._backlog: deque[tuple[str, bytes]] = deque()  # read and not kept yet
         self._backlog_bytes = 0
         self._read = 0  # answers, ever
@@ -86,13 +88,18 @@ class Replies:
 
     def place(self) -> tuple[int, int] | None:
         """Partitions of responses and chunks where an answer will be read; None where there are none (yet)."""
-        responses = self._ready_of(self._topics.responses)
-        chunks = self._ready_of(self._topics.chunks)
+        responses, chunks = self._responses, self._chunks
         if not responses or not chunks:
             return None
         self._turn += 1
         number = responses[self._turn % len(responses)]
         return number, number if number in chunks else chunks[self._turn % len(chunks)]
+
+    @property
+    def in_service(self) -> bool:
+        """Whether there are such partitions. Callable from any thread."""
+        topics = {place.topic for place in self._ready}
+        return len(topics) > 1
 
     def owns(self, responses: int) -> bool:
         """Whether this partition of the responses is read here."""
@@ -131,7 +138,8 @@ class Replies:
     def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
         """See `Listener`."""
         self._owned.update(partitions)
-        self._ready.update(place for place, position in partitions.items() if position is not None)
+        known = {place for place, position in partitions.items() if position is not None}
+        self._use(self._ready | known)
         fresh = [place for place, position in partitions.items() if position is None]
         if fresh:
             self._spawn(self._begin(fresh))
@@ -140,7 +148,7 @@ class Replies:
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """See `Listener`."""
-        self._ready.difference_update(partitions)
+        self._use(self._ready - set(partitions))
         await self._settle(Deadline.after(_REVOKE_SECONDS))
         positions = {place: self._positions[place] for place in partitions if place in self._positions}
         self._forget(partitions)
@@ -205,7 +213,7 @@ class Replies:
                 await asyncio.sleep(_LONGEST_PAUSE)
         while left := [place for place in fresh if place in self._owned and place not in self._ready]:
             known = await self._subscription.lag()
-            self._ready.update(place for place in left if place in known)
+            self._use(self._ready | {place for place in left if place in known})
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _store_backlog(self) -> None:
@@ -279,10 +287,13 @@ class Replies:
             self._owned.pop(place, None)
             self._positions.pop(place, None)
             self._committed.pop(place, None)
-            self._ready.discard(place)
+        self._use(self._ready - set(partitions))
 
-    def _ready_of(self, topic: str) -> list[int]:
-        return sorted(place.partition for place in self._ready if place.topic == topic)
+    def _use(self, ready: set[TopicPartition]) -> None:
+        """Requests may name these from now on, and no others."""
+        self._ready = ready
+        self._responses = sorted(place.partition for place in ready if place.topic == self._topics.responses)
+        self._chunks = sorted(place.partition for place in ready if place.topic == self._topics.chunks)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,0 +1,114 @@
+"""The composition root of the gateway."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from workers.assembly import located, open_admin, require_topics
+from workers.core.clock import SystemClock
+from workers.core.deadlines import Deadline
+from workers.core.metrics import Metrics
+from workers.core.ports import AnswerStore, Publisher
+from workers.core.settings import Settings
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+from workers.core.topology.topics import wanted_topics
+from workers.gateway.build import GatewayPorts, Listening, build_gateway
+from workers.gateway.service import GatewayService
+from workers.kafka.consumer import KafkaSubscription
+from workers.kafka.membership import SubscriptionPolicy
+from workers.kafka.producer import KafkaPublisher, PublisherPolicy
+from workers.kafka.security import client_config
+from workers.stores.answers_memory import MemoryAnswerStore
+
+log = structlog.get_logger()
+
+_FLUSH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the gateway is and what it talks to: what the command line says, None what the topology says.
+
+    `directory` is the topology's; `member` makes the membership static.
+    """
+
+    directory: Path
+    host: str | None = None
+    port: int | None = None
+    kafka: str | None = None
+    member: str | None = None
+
+
+@asynccontextmanager
+async def open_gateway(
+    topology: Topology, settings: Settings, metrics: Metrics, where: Where
+) -> AsyncIterator[GatewayService]:
+    """A gateway, not running yet. Raises `UsageError` where topics are missing or its settings can't be used."""
+    topology = located(topology, settings, where.kafka)
+    names, gateway = Names(topology), topology.gateway
+    listening = Listening(
+        where.host or gateway.host or settings.listen,
+        gateway.port if where.port is None else where.port,
+        where.directory,
+    )
+    async with (
+        open_admin(topology, settings) as admin,
+        _open_publisher(topology, metrics) as publisher,
+        open_answers(topology) as store,
+    ):
+        await require_topics(admin, [names.requests, names.responses, names.chunks])
+        subscription = KafkaSubscription(
+            client_config(topology.kafka),
+            names.gateway_group,
+            [names.responses, names.chunks],
+            metrics,
+            SubscriptionPolicy(
+                protocol="auto" if where.member is None else "classic",
+                start_at="latest",
+                instance_id=where.member,
+            ),
+        )
+        ports = GatewayPorts(publisher, subscription, admin, store, metrics, SystemClock())
+        yield await build_gateway(topology, ports, listening)
+
+
+@asynccontextmanager
+async def open_answers(topology: Topology) -> AsyncIterator[AnswerStore]:
+    """Where gateways keep the answers that they read: in Redis, else each by itself."""
+    answers, url = topology.gateway.answers, topology.stores.redis
+    store: AnswerStore
+    if url is None:
+        log.warning(
+            "answers_not_shared",
+            why="no stores.redis",
+            so="an answer is found at the gateway that read it alone, and until it stops",
+        )
+        store = MemoryAnswerStore(keep=answers.keep, size=answers.size)
+    else:
+        from workers.stores.answers_redis import RedisAnswerStore
+
+        store = RedisAnswerStore(url.get_secret_value(), keep=answers.keep, size=answers.size)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _open_publisher(topology: Topology, metrics: Metrics) -> AsyncIterator[Publisher]:
+    """One that gives up what is not delivered by when its client was told so."""
+    sizes = {
+        topic.name: int(size)
+        for topic in wanted_topics(topology)
+        if (size := topic.config.get("max.message.bytes")) is not None
+    }
+    policy = PublisherPolicy(topic_max_bytes=sizes, delivery_timeout=topology.gateway.confirm)
+    publisher = KafkaPublisher(client_config(topology.kafka), metrics, policy)
+    try:
+        yield publisher
+    finally:
+        await publisher.close(Deadline.after(_FLUSH_SECONDS))

@@ -1,0 +1,152 @@
+"""The HTTP application: routes, request ids, and every error in one form."""
+
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import structlog
+from prometheus_client import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workers.core import metrics as m
+from workers.core.metrics import Metrics
+from workers.gateway.front import Parts
+from workers.gateway.http_forward import REQUEST_ID, Forward
+from workers.gateway.openapi import description_routes
+from workers.gateway.problems import Problem, problem_of
+from workers.gateway.refusals import RefusalError
+
+log = structlog.get_logger()
+
+_LONGEST_REQUEST_ID = 128
+_PROTOCOL = "http"
+
+
+def build_app(parts: Parts, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The application, with the routes of other fronts beside our own."""
+    routes = [*Forward(parts).routes(), *more, *description_routes()]
+    app: ASGIApp = Outermost(Router(routes, redirect_slashes=False), parts)
+    origins = parts.settings.cors.origins
+    if origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "prefer",
+                "x-api-key",
+                "x-request-id",
+            ],
+            expose_headers=[
+                "content-location",
+                "location",
+                "retry-after",
+                "x-request-id",
+                "preference-applied",
+            ],
+        )
+    return app
+
+
+class Outermost:
+    """Gives every request an id, and every error its form."""
+
+    def __init__(self, router: Router, parts: Parts) -> None:
+        self._router = router
+        self._counts = _Counts(parts.metrics)
+        self._clock = parts.clock
+        self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, _PROTOCOL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            scope["app"] = self
+            await self._router(scope, receive, send)
+            return
+        began = self._clock.monotonic()
+        request_id = request_id_of(Headers(scope=scope).get("x-request-id"))
+        scope[REQUEST_ID] = request_id
+        scope["app"] = self  # so that the router raises what it does not find, for us to tell
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._router(scope, receive, send_with_id)
+        except Exception as error:
+            problem = _problem(error, request_id)
+            if status:  # the answer has begun: nothing can be told any more
+                raise
+            await problem(scope, receive, send_with_id)
+        finally:
+            self._counts.add(status)
+            self._seconds.observe(self._clock.monotonic() - began)
+
+
+class _Counts:
+    """Answers by status, each counter looked up once."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._children: dict[int, Counter] = {}
+
+    def add(self, status: int) -> None:
+        child = self._children.get(status)
+        if child is None:
+            child = self._children[status] = self._metrics.counter(
+                m.GATEWAY_RESPONSES, _PROTOCOL, str(status)
+            )
+        child.inc()
+
+
+def request_id_of(shown: str | None) -> str:
+    """The client's own, where it can stand in a log line and a header; else a new one."""
+    if shown and len(shown) <= _LONGEST_REQUEST_ID and shown.isascii() and shown.isprintable():
+        return shown
+    return uuid.uuid4().hex
+
+
+def _problem(error: Exception, request_id: str) -> Problem:
+    if isinstance(error, RefusalError):
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning(
+                "request_refused",
+                request_id=request_id,
+                message_id=error.message_id,
+                error_class=error.error_class.value,
+                why=error.detail,
+            )
+        return problem_of(error, request_id)
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(status.value, "schema")
+        return Problem(status, code, error.detail, dict(error.headers or {}), request_id=request_id)
+    # Type and place alone: the text of an error may quote the prompt.
+    log.error("gateway_bug", request_id=request_id, error=type(error).__name__, at=_where(error))
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal",
+        "the gateway failed on this request",
+        request_id=request_id,
+    )
+
+
+def _where(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"

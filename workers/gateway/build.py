@@ -1,0 +1,104 @@
+"""A gateway from the topology and its ports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from workers.core.clock import Clock
+from workers.core.metrics import Metrics
+from workers.core.ports import Admin, AnswerStore, Publisher, Subscription
+from workers.core.topology.gateway import Gateway
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+from workers.core.topology.tenants import Tenant
+from workers.gateway.app import build_app
+from workers.gateway.auth import Authenticator
+from workers.gateway.front import Front, Parts
+from workers.gateway.http_server import HttpServer
+from workers.gateway.pending import Registry
+from workers.gateway.relay import Relay, RelayDeps
+from workers.gateway.replies import Replies, Topics
+from workers.gateway.service import GatewayService
+from workers.gateway.tokens import Tokens, reader_of
+from workers.gateway.watch import KafkaWatch
+
+log = structlog.get_logger()
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPorts:
+    """What a gateway needs from the world."""
+
+    publisher: Publisher
+    subscription: Subscription
+    admin: Admin
+    store: AnswerStore
+    metrics: Metrics
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where it listens; port 0 takes a free one. `directory` is where the topology's relative paths begin."""
+
+    host: str
+    port: int
+    directory: Path
+
+
+async def build_gateway(topology: Topology, ports: GatewayPorts, listening: Listening) -> GatewayService:
+    """A gateway that is not running yet. Raises `UsageError` where the keys of tokens can't be read."""
+    settings, tenants = topology.gateway, topology.tenants
+    names, registry = Names(topology), Registry()
+    replies = Replies(
+        Topics(names.responses, names.chunks),
+        ports.subscription,
+        ports.admin,
+        ports.store,
+        registry,
+        ports.metrics,
+    )
+    watch = KafkaWatch(ports.admin, settings.confirm)
+    deps = RelayDeps(
+        settings,
+        tenants,
+        frozenset(topology.targets),
+        names.requests,
+        ports.publisher,
+        ports.store,
+        replies,
+        registry,
+        watch,
+        ports.metrics,
+        ports.clock,
+    )
+    relay = Relay(deps)
+    authenticator = await _authenticator(settings, tenants, ports.clock, listening)
+    parts = Parts(relay, authenticator, settings, ports.metrics, ports.clock)
+    return GatewayService(relay, replies, registry, watch, fronts(parts, listening), ports.clock)
+
+
+def fronts(parts: Parts, listening: Listening) -> list[Front]:
+    """Every way in."""
+    return [HttpServer(build_app(parts), parts.settings, listening.host, listening.port)]
+
+
+async def _authenticator(
+    settings: Gateway, tenants: Mapping[str, Tenant], clock: Clock, listening: Listening
+) -> Authenticator:
+    tokens: Tokens | None = None
+    if settings.jwt is not None:
+        tokens = Tokens(settings.jwt, reader_of(settings.jwt.jwks, listening.directory), clock)
+        await tokens.start()
+    authenticator = Authenticator(settings, tenants, tokens)
+    if not authenticator.required and not listening.host.startswith(_LOOPBACK):
+        log.warning(
+            "gateway_open",
+            host=listening.host,
+            so="whoever reaches this address may ask; give tenants keys, or name gateway.jwt",
+        )
+    return authenticator

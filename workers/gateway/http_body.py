@@ -1,0 +1,83 @@
+"""Reading a request's body: counted while it comes, parsed within bounds."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from schemas.errors import ErrorClass
+from workers.core.topology.gateway import Limits
+from workers.gateway.refusals import RefusalError, malformed, too_large
+
+_TYPES = frozenset({"application/json"})
+
+
+async def read_json(request: Request, limits: Limits, patience: float) -> dict[str, Any]:
+    """The body as an object. Raises `RefusalError`; `patience` is how many seconds it may take to come."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise _unsupported(kind)
+    return parse(await read(request, limits.body, patience), limits.depth)
+
+
+async def read(request: Request, most: int, patience: float) -> bytes:
+    """The body's bytes. What its length says is believed only where it is too much."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > most:
+        raise _too_large(most)
+    body = b""
+    try:
+        async with asyncio.timeout(patience):
+            async for piece in request.stream():
+                body = body + piece if body else piece
+                if len(body) > most:
+                    raise _too_large(most)
+    except TimeoutError as error:
+        raise malformed("the body did not come in time") from error
+    except ClientDisconnect as error:
+        raise malformed("the body ended early") from error
+    return body
+
+
+def parse(body: bytes, depth: int) -> dict[str, Any]:
+    """A JSON object. Raises `RefusalError`."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise malformed(f"the body is not JSON: {_without_text(error)}") from error
+    if not isinstance(parsed, dict):
+        raise malformed("the body must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > depth and _deeper(parsed, depth):
+        raise malformed(f"the body is nested deeper than {depth} levels")
+    return parsed
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _without_text(error: orjson.JSONDecodeError) -> str:
+    """Where it went wrong, and not what stands there."""
+    return f"{error.msg.partition(':')[0]} (line {error.lineno}, column {error.colno})"
+
+
+def _too_large(most: int) -> RefusalError:
+    return too_large(f"the body has more than {most} bytes")
+
+
+def _unsupported(kind: str) -> RefusalError:
+    said = f"{kind[:100]!r}" if kind else "nothing"
+    detail = f"send `Content-Type: application/json`; the request says {said}"
+    return RefusalError(ErrorClass.SCHEMA, detail, status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

@@ -1,0 +1,155 @@
+"""`POST /api/forward` and `GET /api/responses/{id}`: ask, wait for an answer or get an id, come back for it."""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from workers.gateway.auth import Identity
+from workers.gateway.front import Parts
+from workers.gateway.http_body import read_json
+from workers.gateway.http_events import EVENT_STREAM, EventStream
+from workers.gateway.problems import problem_of_reply
+from workers.gateway.question import Question
+from workers.gateway.refusals import invalid, malformed, not_found
+from workers.gateway.relay import Pending, Reply
+
+FORWARD = "/api/forward"
+RESPONSES = "/api/responses/"
+REQUEST_ID = "relayfleet.request_id"
+"""The key of a scope that holds the id of the request."""
+
+_ENVELOPE = ("message_id", "source", "timestamp", "tenant")
+_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?", re.IGNORECASE)
+_ASYNC = re.compile(r"\brespond-async\b", re.IGNORECASE)
+_COME_AGAIN = "1"  # seconds
+
+
+class Wish(NamedTuple):
+    """What `Prefer` asks for: seconds to wait, and how that is said back."""
+
+    wait: float
+    applied: str | None
+
+
+class Forward:
+    """Both endpoints."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._relay = parts.relay
+        self._settings = parts.settings
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route(FORWARD, self.forward, methods=["POST"]),
+            Route(RESPONSES + "{message_id:path}", self.response, methods=["GET"]),
+        ]
+
+    async def forward(self, request: Request) -> HttpResponse:
+        """Ask."""
+        identity = await self._parts.identify(request)
+        body = await read_json(request, self._settings.limits, self._settings.idle)
+        wish = self._wish(request.headers.get("prefer", ""))
+        question = _question(request, body, identity)
+        pending = await self._relay.submit(question)
+        if question.stream:
+            return EventStream(self._relay, pending, wish.wait, request.scope[REQUEST_ID])
+        try:
+            reply = await pending.wait(wish.wait)
+            if reply is None:
+                await self._relay.leave(pending)
+                return _later(pending.message_id, wish.applied)
+        finally:
+            pending.cancel()
+        return _answered(reply, pending, wish.applied, request.scope[REQUEST_ID])
+
+    async def response(self, request: Request) -> HttpResponse:
+        """Come back for an answer. An outcome that was found is 200, also where it is an error."""
+        identity = await self._parts.identify(request)
+        message_id = request.path_params["message_id"]
+        state = await self._relay.look(identity.tenant, message_id)
+        if state is None:
+            raise not_found("nothing is known under this id: it was never asked here, or too long ago")
+        if state.reply is None:
+            return _later(message_id, None)
+        return HttpResponse(state.reply.value, media_type="application/json")
+
+    def _wish(self, prefer: str) -> Wish:
+        if not prefer:
+            return Wish(self._settings.wait, None)
+        if _ASYNC.search(prefer) and not _WAIT.search(prefer):
+            return Wish(0.0, "respond-async")
+        asked = _WAIT.search(prefer)
+        if asked is None:
+            return Wish(self._settings.wait, None)
+        wait = min(float(asked[1]), self._settings.longest_wait)
+        return Wish(wait, f"wait={wait:g}")
+
+
+def _question(request: Request, body: dict[str, Any], identity: Identity) -> Question:
+    fields = _envelope(body)
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        key = key.strip().removeprefix('"').removesuffix('"')
+        if fields.get("message_id") not in (None, key):
+            raise invalid("Idempotency-Key and message_id differ; one of them is enough")
+        if not key:
+            raise malformed("Idempotency-Key is empty")
+        fields["message_id"] = key
+    query = request.query_params
+    return Question(
+        fields,
+        identity.client,
+        identity.tenant,
+        stream=_wants_stream(query, request.headers.get("accept", "")),
+        target=query.get("target"),
+        traceparent=request.headers.get("traceparent"),
+        tracestate=request.headers.get("tracestate"),
+    )
+
+
+def _envelope(body: dict[str, Any]) -> dict[str, Any]:
+    """A whole envelope as it is; anything else is what belongs into its payload."""
+    if "payload" in body:
+        return body
+    fields = {name: body[name] for name in _ENVELOPE if name in body}
+    fields["payload"] = {name: value for name, value in body.items() if name not in _ENVELOPE}
+    return fields
+
+
+def _wants_stream(query: Mapping[str, str], accept: str) -> bool:
+    said = query.get("stream", "").lower()
+    if said not in ("", "true", "false", "1", "0"):
+        raise malformed("stream: true or false")
+    return said in ("true", "1") or (not said and EVENT_STREAM in accept.lower())
+
+
+def _answered(reply: Reply, pending: Pending, applied: str | None, request_id: str) -> HttpResponse:
+    if orjson.loads(reply.value).get("status") != "ok":
+        return problem_of_reply(reply, request_id)
+    headers = {"Content-Location": location(pending.message_id)}
+    if applied is not None:
+        headers["Preference-Applied"] = applied
+    return HttpResponse(reply.value, media_type="application/json", headers=headers)
+
+
+def _later(message_id: str, applied: str | None) -> HttpResponse:
+    where = location(message_id)
+    headers = {"Location": where, "Retry-After": _COME_AGAIN}
+    if applied is not None:
+        headers["Preference-Applied"] = applied
+    body = orjson.dumps({"message_id": message_id, "status": "pending", "location": where})
+    return HttpResponse(body, HTTPStatus.ACCEPTED, headers, "application/json")
+
+
+def location(message_id: str) -> str:
+    """Where the answer of a message is found."""
+    return RESPONSES + quote(message_id, safe="")
