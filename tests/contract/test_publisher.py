@@ -50,6 +50,18 @@ async def test_a_key_stays_in_its_partition_and_a_chosen_partition_is_taken(worl
     assert sorted(record.partition for record in found if record.value == b"there") == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("partition", [2, 999_999])
+async def test_a_partition_that_the_topic_does_not_have_is_no_failure_and_the_key_decides(
+    world: World, partition: int
+) -> None:
+    topic, publisher = world.topic(partitions=2), world.publisher()
+    named = [Outgoing(topic, b"same", b"%d" % number, partition=partition) for number in range(5)]
+    await publisher.deliver([*named, Outgoing(topic, b"same", b"by key")])
+    await publisher.deliver(named)  # now the client knows the topic, and refuses at once
+    found = await world.records(topic, 11)
+    assert len({record.partition for record in found}) == 1
+
+
 async def test_a_record_too_large_is_refused_before_anything_of_its_list_is_sent(world: World) -> None:
     topic, publisher = world.topic(), world.publisher(max_message_bytes=10_000)
     fits, large = Outgoing(topic, None, b"fits"), Outgoing(topic, None, b"x" * 10_000)

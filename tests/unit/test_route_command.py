@@ -47,6 +47,17 @@ def test_json_says_target_rule_confidence_and_why_each_rule_matched(topology: st
     }
 
 
+def test_a_target_that_is_named_goes_before_the_rules_and_a_wrong_one_is_explained(topology: str) -> None:
+    named = ["explain", "--text", "蓝屏", "--topology", topology, "-o", "json", "--target"]
+    shown = json.loads(CliRunner().invoke(app, [*named, "small"]).stdout)
+    assert (shown["target"], shown["rule"]) == ("small", "named")
+    assert shown["rules"][0]["why"] == "the message names this target"
+    wrong = CliRunner().invoke(app, [*named, "smal"])
+    assert wrong.exit_code == ExitCode.FAILED
+    assert "did you mean 'small'?" in json.loads(wrong.stdout)["rules"][0]["why"]
+    assert "did you mean 'small'?" in CliRunner().invoke(app, [*named[:-3], "--target", "smal"]).stdout
+
+
 def test_envelopes_come_from_standard_input_one_a_line(topology: str) -> None:
     lines = "".join(
         json.dumps({"message_id": name, "source": "web", "payload": {"text": text}, "timestamp": 1}) + "\n"

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import headers as h
 from schemas.headers import Headers, get, get_int, to_bytes, with_headers, without_headers
 
 NAMES = st.sampled_from(["a", "b", "relay.target"])
@@ -12,9 +13,9 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=30)
 
 
 def test_the_last_of_a_repeated_name_wins() -> None:
-    headers: Headers = (("a", b"1"), ("b", b"x"), ("a", b"2"))
-    assert get(headers, "a") == "2"
-    assert get(headers, "c") is None
+    repeated: Headers = (("a", b"1"), ("b", b"x"), ("a", b"2"))
+    assert get(repeated, "a") == "2"
+    assert get(repeated, "c") is None
     assert get((("a", b"1"), ("a", None)), "a") is None
 
 
@@ -65,3 +66,29 @@ def test_any_text_becomes_one_line_of_utf_8(text: str) -> None:
 
 def test_a_newline_can_not_forge_a_line() -> None:
     assert to_bytes("no\r\nrelay.target: x\u2028y\x1b[2J") == b"no  relay.target: x y [2J"
+
+
+@pytest.mark.parametrize(
+    ("value", "responses", "chunks"),
+    [
+        (b"3", 3, 3),
+        (b"3,7", 3, 7),
+        (b"", None, None),
+        (b"x", None, None),
+        (b"-1", None, None),
+        (b"3,", 3, None),
+        (b"9" * 30, None, None),
+        ("\u0663".encode(), None, None),
+    ],
+)
+def test_a_reply_partition_is_read_or_passed_over(
+    value: bytes, responses: int | None, chunks: int | None
+) -> None:
+    found = ((h.REPLY_PARTITION, value),)
+    assert (h.reply_partition(found), h.chunks_partition(found)) == (responses, chunks)
+
+
+def test_reply_places_are_read_as_they_were_written() -> None:
+    for places in ((0, 0), (3, 7)):
+        found = ((h.REPLY_PARTITION, h.reply_places(*places).encode()),)
+        assert (h.reply_partition(found), h.chunks_partition(found)) == places

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from schemas import headers as h
 from schemas.codec import decode_request
 from schemas.envelope import Payload, Request
 from schemas.errors import DecodeError
@@ -43,6 +44,9 @@ def explain(
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="A text instead of envelopes.")] = None,
     source: Annotated[str, typer.Option("--source", help="With --text: who asks.")] = "cli",
+    target: Annotated[
+        str | None, typer.Option("--target", help="As if the messages named this target (relay.target).")
+    ] = None,
     topology: TopologyOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -56,7 +60,9 @@ def explain(
         requests = [_asked(text, source)] if text is not None else _read(file)
     except RelayError as error:
         fail(error)
-    unroutable = [request for request in requests if not _show(router, request, output)]
+    headers = ((h.TARGET, h.to_bytes(target)),) if target is not None else ()
+    asked = [Asked(request, headers, SystemClock().wall()) for request in requests]
+    unroutable = [each for each in asked if not _show(router, each, output)]
     raise typer.Exit(ExitCode.FAILED if unroutable else ExitCode.DONE)
 
 
@@ -91,9 +97,9 @@ def _read(file: str | None) -> list[Request]:
     return requests
 
 
-def _show(router: Router, request: Request, output: Output) -> bool:
+def _show(router: Router, asked: Asked, output: Output) -> bool:
     """Print one message's way; whether it has one."""
-    asked = Asked(request, at=SystemClock().wall())
+    request = asked.request
     decision = router.decide(asked)
     rules, guess = router.explain(asked), router.guess(asked)
     if output is Output.JSON:
@@ -110,7 +116,11 @@ def _show(router: Router, request: Request, output: Output) -> bool:
         }
         print_json(shown)
     else:
-        where = f"{decision.target} (rule {decision.rule})" if decision else "nowhere: no rule takes it"
+        where = (
+            f"{decision.target} (rule {decision.rule})"
+            if decision
+            else f"nowhere: {router.why_nowhere(asked)}"
+        )
         about = f"; intent {guess.intent}, confidence {guess.confidence:.2f}" if guess else ""
         console().print(
             Text(f"{request.message_id} goes to {where}{about}"),

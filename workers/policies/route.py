@@ -1,6 +1,6 @@
 """Which target answers a message: the routes of the topology, compiled once, asked for every message."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.core.errors import UsageError
@@ -9,6 +9,7 @@ from workers.policies.classify import KeywordIndex
 from workers.policies.compile import Compiler, intents_of
 from workers.policies.conditions import AllOf
 from workers.policies.guess import Classifier, Guess
+from workers.policies.named import NAMED, named_target, no_such_target
 from workers.policies.subject import Asked, Subject, guess_all
 
 
@@ -66,23 +67,39 @@ class Router:
     model: Classifier | None = None
     asks_from: int = 0
     """The number of the first rule that asks for an intent; as many as there are rules where none does."""
+    by_name: Mapping[str, Decision] = field(default_factory=dict)
+    """The decision for a message that names its target."""
 
     def decide(self, asked: Asked) -> Decision | None:
-        """The first rule that holds; None where none does."""
+        """The target that the message names, else the first rule that holds; None where there is none."""
+        name = named_target(asked.headers)
+        if name is not None:
+            return self.by_name.get(name)
         return _first(self.rules, Subject(asked, self.index, self.model))
 
     def decide_many(self, asked: Sequence[Asked]) -> list[Decision | None]:
         """The same for many. The classifier is asked once, about those that reach a rule with an intent."""
         subjects = [Subject(each, self.index, self.model) for each in asked]
         rules = self.rules[: self.asks_from]
-        decided = [_first(rules, subject) for subject in subjects]
-        left = [number for number, decision in enumerate(decided) if decision is None]
+        names = [named_target(each.headers) for each in asked]
+        decided = [
+            _first(rules, subject) if name is None else self.by_name.get(name)
+            for subject, name in zip(subjects, names, strict=True)
+        ]
+        left = [number for number, name in enumerate(names) if name is None and decided[number] is None]
         if left and self.model is not None and self.asks_from < len(self.rules):
             guess_all([subjects[number] for number in left], self.model)
             rules = self.rules[self.asks_from :]
             for number in left:
                 decided[number] = _first(rules, subjects[number])
         return decided
+
+    def why_nowhere(self, asked: Asked) -> str:
+        """Why `decide` found no target."""
+        name = named_target(asked.headers)
+        if name is not None:
+            return no_such_target(name, self.by_name)
+        return "no route takes this message, and there is no default"
 
     def guess(self, asked: Asked) -> Guess | None:
         """What the message is about; None without intents."""
@@ -91,7 +108,13 @@ class Router:
     def explain(self, asked: Asked) -> list[Explanation]:
         """What every rule says, in order; the first that matched is the decision."""
         subject = Subject(asked, self.index, self.model)
-        return [rule.explain(subject) for rule in self.rules]
+        rules = [rule.explain(subject) for rule in self.rules]
+        name = named_target(asked.headers)
+        if name is None:
+            return rules
+        known = name in self.by_name
+        why = "the message names this target" if known else no_such_target(name, self.by_name)
+        return [Explanation(NAMED, name, known, why), *rules]
 
 
 def _first(rules: tuple[Rule, ...], subject: Subject) -> Decision | None:
@@ -131,4 +154,5 @@ def compile_routes(topology: Topology, model: Classifier | None = None) -> Route
         rules.append(Rule(route.name, route.to, when, intents, Decision(route.to, route.name)))
     index = KeywordIndex.build(compiler.keywords)
     asks_from = next((number for number, rule in enumerate(rules) if rule.intents), len(rules))
-    return Router(tuple(rules), index, model, asks_from)
+    by_name = {target: Decision(target, NAMED) for target in topology.targets}
+    return Router(tuple(rules), index, model, asks_from, by_name)

@@ -92,11 +92,7 @@ class Planner:
         if isinstance(decision, Exception):
             return self._broken(record, decision)
         if decision is None:
-            cause = (
-                ErrorClass.UNROUTABLE,
-                Stage.ROUTE,
-                "no route takes this message, and there is no default",
-            )
+            cause = (ErrorClass.UNROUTABLE, Stage.ROUTE, self._router.why_nowhere(asked))
             return self._fail(record, sender, None, cause)
         try:
             late = self._late_by(record, asked.request, decision, now_ms)

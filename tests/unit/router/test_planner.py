@@ -27,6 +27,9 @@ def plan(value: bytes | None, clock: ManualClock | None = None, **record: object
     return outcome
 
 
+ROUTED_BEFORE = (("relay.target", b"gone"), ("relay.route", b"a rule"))
+
+
 def headers_of(record: Outgoing) -> dict[str, str]:
     assert len({name for name, _ in record.headers}) == len(record.headers), "a header is repeated"
     return {name: (value or b"").decode() for name, value in record.headers}
@@ -34,7 +37,7 @@ def headers_of(record: Outgoing) -> dict[str, str]:
 
 def test_a_routed_record_keeps_its_bytes_and_gains_headers() -> None:
     value = envelope() + b"  "
-    outcome = plan(value, offset=7, headers=(("traceparent", b"00-1"), ("relay.target", b"forged")))
+    outcome = plan(value, offset=7, headers=(("traceparent", b"00-1"), *ROUTED_BEFORE))
     (record,) = outcome.outgoing
     assert (record.topic, record.key, record.value) == ("model_requests.llm", b"k", value)
     assert headers_of(record) == {
@@ -49,6 +52,30 @@ def test_a_routed_record_keeps_its_bytes_and_gains_headers() -> None:
         "relay.origin.partition": "3",
         "relay.origin.offset": "7",
     }
+
+
+def test_a_message_that_names_its_target_goes_there_before_every_rule() -> None:
+    outcome = plan(envelope(text="crash"), headers=(("relay.target", b"soon"),))
+    (record,) = outcome.outgoing
+    assert record.topic == "model_requests.soon"
+    assert headers_of(record)["relay.route"] == "named"
+
+
+def test_a_message_that_names_no_target_of_ours_is_told_which_it_may_have_meant() -> None:
+    outcome = plan(envelope(), headers=(("relay.target", b"sooon"),))
+    assert outcome.error is ErrorClass.UNROUTABLE
+    error = decode_response(outcome.outgoing[1].value).payload.error
+    assert error is not None
+    assert "did you mean 'soon'?" in error.reason
+
+
+def test_an_error_goes_to_the_partition_where_its_gateway_waits() -> None:
+    waits = (("relay.reply-partition", b"3,7"), ("relay.tenant", b"acme"))
+    _, answer = plan(b"not json", headers=waits).outgoing
+    assert answer.partition == 3
+    assert headers_of(answer)["relay.tenant"] == "acme"
+    _, nowhere = plan(b"not json", headers=(("relay.reply-partition", b"-1"),)).outgoing
+    assert nowhere.partition is None
 
 
 @pytest.mark.parametrize(
