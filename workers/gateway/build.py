@@ -6,17 +6,19 @@ from pathlib import Path
 
 import structlog
 
+from workers.backends.openai_request import ALLOWED
 from workers.core.clock import Clock
 from workers.core.metrics import Metrics
 from workers.core.ports import Admin, AnswerStore, Publisher, Subscription
 from workers.core.topology.gateway import Gateway
-from workers.core.topology.model import Topology
+from workers.core.topology.model import OpenAITarget, Topology
 from workers.core.topology.names import Names
 from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
 from workers.gateway.auth import Authenticator
 from workers.gateway.front import Front, Parts
 from workers.gateway.http_server import HttpServer
+from workers.gateway.openai_front import OpenAIFront
 from workers.gateway.pending import Registry
 from workers.gateway.relay import Relay, RelayDeps
 from workers.gateway.replies import Replies, Topics
@@ -79,12 +81,20 @@ async def build_gateway(topology: Topology, ports: GatewayPorts, listening: List
     relay = Relay(deps)
     authenticator = await _authenticator(settings, tenants, ports.clock, listening)
     parts = Parts(relay, authenticator, settings, ports.metrics, ports.clock)
-    return GatewayService(relay, replies, registry, watch, fronts(parts, listening), ports.clock)
+    return GatewayService(relay, replies, registry, watch, fronts(topology, parts, listening), ports.clock)
 
 
-def fronts(parts: Parts, listening: Listening) -> list[Front]:
+def fronts(topology: Topology, parts: Parts, listening: Listening) -> list[Front]:
     """Every way in."""
-    return [HttpServer(build_app(parts), parts.settings, listening.host, listening.port)]
+    openai = OpenAIFront(parts, passed_on(topology))
+    app = build_app(parts, openai.routes())
+    return [HttpServer(app, parts.settings, listening.host, listening.port)]
+
+
+def passed_on(topology: Topology) -> frozenset[str]:
+    """The parameters that some model of the topology takes."""
+    named = (target.parameters for target in topology.targets.values() if isinstance(target, OpenAITarget))
+    return ALLOWED.union(*named)
 
 
 async def _authenticator(
