@@ -17,8 +17,6 @@ from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.kafka.sizes import record_size
 
-_BYTES_A_TOKEN = 4  # of UTF-8: near enough for English, and for Chinese, whose characters have three
-
 
 class Stays(StrEnum):
     """Why a letter of the selection is not sent."""
@@ -41,13 +39,16 @@ class Destination(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A letter to be sent. `seen` is what the ledger said of it; `replays` counts this one too."""
+    """A letter to be sent. `seen` is what the ledger said of it; `replays` counts this one too.
+
+    `target` where it goes to a target's own topic.
+    """
 
     letter: Letter
     record: Outgoing
     seen: Row | None
     replays: int
-    tokens: int
+    target: str | None = None
 
 
 class Kept(NamedTuple):
@@ -155,7 +156,7 @@ class Planner:
         if size > limit:
             reason = f"it has {size:,} bytes with its headers, {place.topic} takes {limit:,}"
             return Kept(letter, Stays.TOO_LARGE, reason, count - 1)
-        return Planned(letter, record, row, count, len(dead.value or b"") // _BYTES_A_TOKEN)
+        return Planned(letter, record, row, count, place.target)
 
     def _late(self, dead: DeadLetter, place: Destination) -> str | None:
         """Why a worker would only say `expired`: the rule of `policies.expiry`, asked before anything is sent."""

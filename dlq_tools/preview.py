@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlq_tools.estimate import Estimate
 from dlq_tools.ledger_records import Job, Letter, State
 from dlq_tools.ledger_state import LedgerState
 from dlq_tools.plan import Kept, Planned, Planner, Stays, selectable
@@ -18,11 +19,11 @@ _SAMPLE = 5
 
 @dataclass
 class Preview:
-    """Counts of a selection. `tokens` is an estimate for the prompts; `left_out` are letters that are not selected."""
+    """Counts of a selection. `left_out` are letters that are not selected; `estimate` is None where nobody asked."""
 
     selected: int = 0
     sendable: int = 0
-    tokens: int = 0
+    estimate: Estimate | None = None
     destinations: Counter[str] = field(default_factory=Counter)
     kept: Counter[Stays] = field(default_factory=Counter)
     reasons: dict[Stays, str] = field(default_factory=dict)
@@ -37,7 +38,8 @@ class Preview:
             self.reasons.setdefault(planned.why, f"{planned.letter}: {planned.reason}")
             return
         self.sendable += 1
-        self.tokens += planned.tokens
+        if self.estimate is not None:
+            self.estimate.add(planned)
         self.destinations[planned.record.topic] += 1
         if len(self.sample) < _SAMPLE:
             self.sample.append(
@@ -61,7 +63,7 @@ class Preview:
             "selected": self.selected,
             "would_send": self.sendable,
             "destinations": dict(self.destinations),
-            "estimated_tokens": self.tokens,
+            "estimate": None if self.estimate is None else self.estimate.as_json(),
             "kept": {why.value: count for why, count in self.kept.items()},
             "reasons": {why.value: reason for why, reason in self.reasons.items()},
             "left_out": {state.value: count for state, count in self.left_out.items()},
@@ -75,9 +77,10 @@ async def preview(
     planner: Planner,
     ledger: LedgerState,
     bounds: Mapping[TopicPartition, int],
+    estimate: Estimate | None = None,
 ) -> Preview:
     """Plan a whole selection and send nothing. Raises `UsageError` for a letter that can't be changed as asked."""
-    found = Preview()
+    found = Preview(estimate=estimate)
     sent = sum(row.state is not State.PARKED for _, row in ledger.rows(job.name))
     async for records in selection.letters(job.spec, bounds):
         for record in records:

@@ -7,7 +7,7 @@ jobs at once share nothing: the first claim on a letter wins, and both read the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlq_tools.claims import Seen, claim, held
@@ -21,7 +21,7 @@ from dlq_tools.resume import settle_claims
 from dlq_tools.surroundings import Selection, Surroundings
 from workers.core.records import Received, TopicPartition
 
-_BATCH = 500
+_BATCH, _LARGE_BATCH = 500, 2000  # letters claimed at once; the latter where no outcomes come to stop us
 _PACE = 0.2  # seconds of a rate that go out at once
 _MOST_PENDING = 1000  # sent without an outcome, while outcomes come at all
 _LOOK = 0.01
@@ -118,10 +118,13 @@ class Replay:
             return JobState.STOPPED
         return None
 
-    def _batches(self, records: Sequence[Received]) -> "list[Sequence[Received]]":
-        rate = self._job.spec.rate
-        size = _BATCH if rate is None else max(1, min(_BATCH, round(rate * _PACE)))
-        return [records[start : start + size] for start in range(0, len(records), size)]
+    def _batches(self, records: Sequence[Received]) -> Iterator[Sequence[Received]]:
+        rate, start = self._job.spec.rate, 0
+        while start < len(records):
+            most = _BATCH if self._patient and self._follower is not None else _LARGE_BATCH
+            size = most if rate is None else max(1, min(most, round(rate * _PACE)))
+            yield records[start : start + size]
+            start += size
 
     def _left(self) -> int | None:
         most = self._job.spec.most

@@ -6,6 +6,7 @@ since a retry policy takes it for the message's age. New: `relay.replay.*`, and 
 `traceparent` stays readable in `relay.replay.link`, since a link of its kind has no place in `tracestate`.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -48,9 +49,7 @@ class Stamp(NamedTuple):
 
 def replay_headers(letter: DeadLetter, stamp: Stamp) -> Headers:
     """The headers of the replay of this letter."""
-    kept = tuple(
-        header for header in letter.headers if header[0] not in _GONE and not header[0].startswith(_FAMILIES)
-    )
+    kept = tuple(header for header in letter.headers if not _tells_of_failure(header[0]))
     old_trace = h.get(letter.headers, h.TRACEPARENT)
     known = _TRACEPARENT.fullmatch(old_trace or "")
     flags = "01" if known is None else known[1]
@@ -70,6 +69,11 @@ def replay_headers(letter: DeadLetter, stamp: Stamp) -> Headers:
     if stamp.deadline_ms is not None:
         updates[h.DEADLINE] = str(stamp.deadline_ms)
     return h.with_headers(kept, updates)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tells_of_failure(name: str) -> bool:
+    return name in _GONE or name.startswith(_FAMILIES)
 
 
 def _origin(letter: DeadLetter) -> dict[str, str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dlq_tools.claims import end_abandoned
+from dlq_tools.estimate import Estimate
 from dlq_tools.follow import Failures, Follower, StopPolicy, causes
 from dlq_tools.lease import JobLease, is_running
 from dlq_tools.ledger_records import JOB, Job, JobState, Spec, State, Value, by_place, by_topic
@@ -138,7 +139,9 @@ class ReplayRun:
         if orders.send and not job.spec.changes:
             found = Preview(await self._count(job))  # every letter is looked at when it is its turn
         else:
-            found = await preview(job, self._selection, planner, self._ledger.state, by_place(job.bounds))
+            estimate = None if orders.send else Estimate(self._topology)
+            bounds = by_place(job.bounds)
+            found = await preview(job, self._selection, planner, self._ledger.state, bounds, estimate)
             found.require_destination()
         found.selected += earlier
         resuming = job.name in self._ledger.state.jobs

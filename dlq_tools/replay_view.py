@@ -25,8 +25,8 @@ def show_preview(report: Report, output: Output) -> None:
     )
     for topic, count in preview.destinations.most_common():
         out.print(f"  to {topic}: {count:,}", highlight=False, markup=False)
-    if preview.tokens:
-        out.print(f"  about {preview.tokens:,} tokens of prompts", highlight=False)
+    for line in [] if preview.estimate is None else preview.estimate.lines():
+        out.print(f"  {line}", highlight=False, markup=False)
     for why, count in preview.kept.most_common():
         reason = preview.reasons[why]
         out.print(

@@ -12,7 +12,7 @@ from workers.core.errors import UsageError
 from workers.core.ports import Admin
 from workers.core.records import Received, TopicPartition
 
-_BATCH = 500
+_BATCH = 2000
 
 
 class IndexSelection:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from dlq_tools.estimate import Estimate
 from dlq_tools.ledger_records import MENDED, Job, Mended
 from dlq_tools.plan import Kept, Planned, Stays
 from dlq_tools.preview import preview
@@ -111,7 +112,12 @@ async def _preview(world: DlqWorld, **spec: Any) -> dict[str, Any]:
     job: Job = await world.begin(around, **spec)
     bounds = await around.ends([DLQ])
     found = await preview(
-        job, Everything(world.broker), world.planner(around, job), around.ledger.state, bounds
+        job,
+        Everything(world.broker),
+        world.planner(around, job),
+        around.ledger.state,
+        bounds,
+        Estimate(world.topology),
     )
     found.require_destination()
     return found.as_json()
@@ -126,7 +132,7 @@ async def test_a_preview_counts_what_would_be_sent_and_what_stays() -> None:
     assert (found["selected"], found["would_send"]) == (10, 8)
     assert found["kept"] == {"too_large": 1, "no_such_target": 1}
     assert found["destinations"] == {LLM: 8}
-    assert found["estimated_tokens"] > 0
+    assert found["estimate"]["prompt_tokens"] > 0
     assert len(found["sample"]) == 5
     assert not world.sent()
 
