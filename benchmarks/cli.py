@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.fleet import Broker, broker
 from benchmarks.store import Results, new_directory
-from workers.core.errors import RelayError
+from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.logging import configure_logging
 from workers.core.settings import Settings
@@ -214,3 +214,58 @@ def ramp(
         users=tuple(kind) if kind else ramping.Plan().users,
     )
     section(lambda started, results, say: ramping.ramp(started, plan, results, say), kafka, out, output)
+
+
+@app.command(hidden=True)
+def part(
+    name: Annotated[str, typer.Argument(help="scaling, parts or gateway: what `make bench` also measures.")],
+    short: ShortOption = False,
+    kafka: KafkaOption = None,
+    out: OutOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The sections that have no command of their own."""
+    from benchmarks.sections import gateway as front
+    from benchmarks.sections import parts as single
+    from benchmarks.sections import scaling as scales
+
+    known: dict[str, Section] = {
+        "scaling": lambda started, results, say: scales.scaling(
+            started, scales.Plan(seconds=3.0, runs=1) if short else scales.Plan(), results, say
+        ),
+        "parts": lambda started, results, say: single.parts(started, single.Plan(short), results, say),
+        "gateway": lambda started, results, say: front.gateway(
+            started, front.Plan(seconds=8.0, runs=1) if short else front.Plan(), results, say
+        ),
+    }
+    if name not in known:
+        fail(UsageError(f"there is no {name}: {', '.join(known)}"))
+    section(known[name], kafka, out, output)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="The directory of a run (its --out).")],
+    compare: Annotated[
+        Path | None, typer.Option(help="Another run: the differences, with their confidence.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Also put the tables into this Markdown file, between its marks.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Draw a run: one HTML file that needs nothing beside it, and Markdown."""
+    from benchmarks.report import write as writing
+
+    try:
+        results = Results.existing(directory)
+        other = Results.existing(compare) if compare is not None else None
+        html, markdown = writing.write(results, other)
+        if into is not None:
+            writing.into(results, into)
+    except RelayError as error:
+        fail(error)
+    if output is Output.JSON:
+        print_json({"html": str(html), "markdown": str(markdown)})
+    else:
+        speaker(output)(f"{html}\n{markdown}")

@@ -1,0 +1,333 @@
+"""From results to what a report says: one function a section."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+from benchmarks.figures import curve, merged
+from benchmarks.machine import shared
+from benchmarks.report import plots
+from benchmarks.report.blocks import Block, Code, Figure, Heading, Table, Text, ms, number
+from benchmarks.report.endurance import recover, soak
+from benchmarks.store import Results
+from benchmarks.targets import reached
+
+Section = Mapping[str, Any]
+
+_MARKS = {True: "reached", False: "not reached", None: "–"}
+
+
+def blocks(results: Results) -> list[Block]:
+    """The whole report."""
+    sections = results.sections()
+    made = [*_head(sections), *_targets(sections)]
+    for name, content in sections.items():
+        made += _SECTIONS[name](content["results"], results)
+    return [*made, *_settings(sections)]
+
+
+def _head(sections: Mapping[str, Section]) -> list[Block]:
+    first = next(iter(sections.values()))["machine"]
+    when = datetime.fromtimestamp(first["began"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    where = f"{first['cores']} cores ({first['cpu']}), {first['memory_gb']:g} GB, {first['system']}"
+    said: list[Block] = [
+        Text(
+            f"{when}. {where}; Python {first['python']}, Kafka {first['versions']['kafka']}. Broker, Redis, "
+            "backend, load and measurement all ran on this machine, with every guarantee switched on."
+        )
+    ]
+    busy = [name for name, content in sections.items() if shared(content["machine"])]
+    if busy:
+        loads = ", ".join(f"{name} {sections[name]['machine']['load_before']:g}" for name in busy)
+        said.append(
+            Text(
+                f"The machine was in use by other work when these sections began (load average: {loads}): "
+                "their figures are too low, and vary more than they would alone."
+            )
+        )
+    return said
+
+
+def _targets(sections: Mapping[str, Section]) -> list[Block]:
+    rows = [(row.what, row.goal, row.measured, _MARKS[row.met]) for row in reached(sections)]
+    return [
+        Heading("What was to be reached"),
+        Table(("what", "goal", "measured", ""), rows),
+    ]
+
+
+def _run(found: Section, results: Results) -> list[Block]:
+    ways = {name: found[name] for name in ("topic", "gateway") if name in found}
+    curves = {}
+    for name, way in ways.items():
+        if way["steady"]:
+            whole = merged(run["histogram"] for run in way["steady"])
+            curves[f"{name}, {way['steady'][0]['offered']:,.0f}/s"] = curve(whole)
+        curves[f"{name}, one at a time"] = curve(merged([way["baseline"]["histogram"]]))
+    made: list[Block] = [
+        Heading("Latency and rate"),
+        Text(
+            "Open loop: every message has an intended time of sending, and its latency counts from then, "
+            "whatever happened to earlier ones. The backend answers without delay; it alone could answer "
+            f"{found['backend_ceiling']:,.0f} calls a second."
+        ),
+        Table(
+            ("", "offered/s", "came/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "lost"),
+            list(chain.from_iterable(_latency_rows(name, way) for name, way in ways.items())),
+        ),
+        Figure("latency", "latency by quantile, log of nines", plots.by_quantile(curves, {})),
+    ]
+    for name, way in ways.items():
+        if way["steady"]:
+            last = way["steady"][-1]
+            drawn = plots.over_time(last["over_time"], last["offered"])
+            made.append(Figure(f"over-time-{name}", f"{name}: throughput and latency by second", drawn))
+    made += _rates(ways) + _stages(ways) + _processes(ways)
+    return made
+
+
+def _latency_rows(name: str, way: Section) -> list[Sequence[str]]:
+    rows = [_latency_row(f"{name}, one at a time", way["baseline"])]
+    return rows + [
+        _latency_row(f"{name}, run {number}", run) for number, run in enumerate(way["steady"], start=1)
+    ]
+
+
+def _latency_row(name: str, run: Section) -> Sequence[str]:
+    latency = run["latency_ms"]
+    quantiles = [ms(latency.get(at)) for at in ("p50", "p90", "p99", "p99.9", "max")]
+    wrong = (number(run["errors"]), number(run["lost"]) if "lost" in run else "–")
+    return (name, number(run["offered"]), number(run["achieved"]), *quantiles, *wrong)
+
+
+def _rates(ways: Mapping[str, Section]) -> list[Block]:
+    made: list[Block] = []
+    swept = {name: way["sweep"] for name, way in ways.items() if way["sweep"]}
+    if swept:
+        knees = {name: ways[name]["knee"] for name in swept}
+        said = ", ".join(f"{name} {number(knee)}/s" for name, knee in knees.items())
+        made += [
+            Heading("Rising rates", 3),
+            Text(
+                f"The knee is the highest rate up to which everything that was offered came and p99 stayed "
+                f"within ten times its best: {said}."
+            ),
+            Figure("sweep", "rates offered and reached, with the knee", plots.sweep(swept, knees)),
+        ]
+    if "burst_rate" in ways.get("topic", {}):
+        rate = ways["topic"]["burst_rate"]
+        made.append(
+            Text(
+                f"As fast as it goes, topic to topic: {number(rate['median'])} messages/s (median of "
+                f"{rate['runs']}, {number(rate['low'])} to {number(rate['high'])})."
+            )
+        )
+    return made
+
+
+def _stages(ways: Mapping[str, Section]) -> list[Block]:
+    rows = {}
+    for name, way in ways.items():
+        if way["steady"] and way["steady"][-1]["stages_ms"]:
+            stages = way["steady"][-1]["stages_ms"]
+            rows[name] = {stage: each["mean"] for stage, each in stages.items() if stage != "total"}
+    if not rows:
+        return []
+    cells = [(name, *(ms(rows[name].get(stage)) for stage in _STAGES)) for name in rows]
+    made: list[Block] = [
+        Heading("Where the time goes", 3),
+        Figure("stages", "mean milliseconds of each stage", plots.stacked(rows, "milliseconds, mean")),
+        Table(("mean ms", *_STAGES.values()), cells),
+    ]
+    wait = ways.get("topic", {}).get("queue_wait_ms")
+    if wait:
+        made.append(
+            Text(
+                f"Of the way to the target's topic, {ms(wait['mean'])} ms were the wait in the requests' topic "
+                "(from the log events); the rest is the router's work."
+            )
+        )
+    return made
+
+
+_STAGES = {
+    "to_router": "queue and router",
+    "to_worker": "target queue",
+    "model": "model",
+    "worker": "worker",
+    "publish": "publish and read",
+}
+
+
+def _processes(ways: Mapping[str, Section]) -> list[Block]:
+    rows = []
+    for name, way in ways.items():
+        if not way["steady"]:
+            continue
+        last = way["steady"][-1]
+        for process, use in last["processes"].items():
+            micros = last["cpu_us_a_message"].get(process)
+            cells = (number(use["cpu_share"] * 100, 0, " %"), number(micros), number(use["rss_max_mb"]))
+            rows.append((f"{name}: {process}", *cells))
+    made: list[Block] = [
+        Heading("CPU and memory of every process", 3),
+        Table(("", "CPU of a core", "CPU us a message", "memory MB, most"), rows),
+    ]
+    steady = ways.get("topic", {}).get("steady")
+    if steady:
+        bytes_ = steady[-1]["bytes_a_message"]
+        made.append(
+            Text(
+                f"A response has {number(bytes_['response'])} bytes; {number(bytes_['loopback'])} bytes a message "
+                "crossed the loopback interface, all processes of the machine together."
+            )
+        )
+    return made
+
+
+def _scaling(found: Section, _: Results) -> list[Block]:
+    rows = [
+        (
+            number(row["in_flight"]),
+            number(row["workers"]),
+            number(row["rate"]),
+            f"{number(row['spread']['low'])} to {number(row['spread']['high'])}",
+            number(row["the_delay_allows"]),
+            number(row["of_linear"] * 100, 0, " %"),
+            row["bottleneck"],
+        )
+        for row in found["rows"]
+    ]
+    columns = ("in flight each", "workers", "messages/s", "spread", "delay allows", "of linear", "bottleneck")
+    return [Heading("More worker processes"), Table(columns, rows)]
+
+
+def _parts(found: Section, _: Results) -> list[Block]:
+    made: list[Block] = [Heading("The parts by themselves")]
+    for name, part in found.items():
+        said = part["output"].rstrip() if not part["exit_code"] else f"failed: {part.get('why', '')[-500:]}"
+        made += [Heading(name.replace("_", " "), 3), Code(f"$ {part['command']}\n{said}")]
+    return made
+
+
+def _gateway(found: Section, _: Results) -> list[Block]:
+    added = found["added"]
+    rows = [
+        (way, *(ms(added[name][at]["median"]) for at in ("p50", "p99")))
+        for name, way in (
+            ("direct", "the backend directly"),
+            ("through", "through gateway, Kafka and worker"),
+        )
+    ]
+    crowd = [
+        (
+            number(row["users"]),
+            number(row["rate"]["median"]),
+            ms(row["p99"]["median"]),
+            f"{ms(row['p99']['low'])} to {ms(row['p99']['high'])}",
+            number(row["errors"]),
+        )
+        for row in found["at_once"]
+    ]
+    curves = {
+        f"{row['users']} users": curve(merged(run["histogram"] for run in row["runs"]))
+        for row in found["at_once"]
+    }
+    return [
+        Heading("The gateway"),
+        Text(f"What it adds, at {added['rate']:,.0f} requests/s to a backend without delay:"),
+        Table(("", "p50 ms", "p99 ms"), rows),
+        Text("Many users at once, each with one request under way all the time, model 200 ms:"),
+        Table(("users", "requests/s", "p99 ms", "spread", "errors"), crowd),
+        Figure("at-once", "latency of many users at once", plots.by_quantile(curves, {"260 ms": 260.0})),
+    ]
+
+
+def _ramp(found: Section, _: Results) -> list[Block]:
+    made: list[Block] = [
+        Heading("More and more users"),
+        Figure("ramp", "latency and rate over users", plots.ramp(found)),
+    ]
+    for kind, each in found.items():
+        bend = "does not bend" if each["bends_at"] is None else f"bends at {each['bends_at']} users"
+        wrong = "none" if each["errors_from"] is None else f"from {each['errors_from']} users"
+        said = f"{kind}: latency {bend}; errors: {wrong}. Bottleneck: {each['bottleneck']}."
+        if each["generator_was_busy"]:
+            said += " The load generator itself was busy, so these latencies are an upper bound."
+        rows = [
+            (
+                number(step["users"]),
+                number(step["achieved"]),
+                *(ms(step["latency_ms"].get(at)) for at in ("p50", "p99", "max")),
+                number(step["errors"]),
+            )
+            for step in each["steps"]
+        ]
+        made += [Text(said), Table(("users", "requests/s", "p50 ms", "p99 ms", "max ms", "errors"), rows)]
+    return made
+
+
+def _peers(found: Section, _: Results) -> list[Block]:
+    gateways = ("relayfleet gateway", "litellm")
+    topic = {name: rate for name, rate in found["rates"].items() if name not in gateways}
+    rows = [
+        (name, number(rate), _between(found["spread"][name]), _ratio(found["ratios"].get(name)))
+        for name, rate in found["rates"].items()
+    ]
+    features = found["features"]
+    titles = list(next(iter(features.values())))
+    marks = [(name, *("yes" if has else "" for has in each.values())) for name, each in features.items()]
+    left_out = [Text(f"Left out: {name}: {why}") for name, why in found["skipped"].items()]
+    return [
+        Heading("Beside others"),
+        Text(
+            "The same messages on the same broker, calling the same backend without delay "
+            f"({found['backend_ceiling']:,.0f} calls a second at most), one process each, turn by turn."
+        ),
+        Figure("peers", "messages a second", plots.bars(topic, "messages/s", ("relayfleet",))),
+        Table(("", "a second", "spread", "ours is"), rows),
+        *left_out,
+        Text("What each has switched on meanwhile:"),
+        Table(("", *titles), marks),
+    ]
+
+
+def _between(spread: Section) -> str:
+    return f"{number(spread['low'])} to {number(spread['high'])}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.2f} x"
+
+
+def _settings(sections: Mapping[str, Section]) -> list[Block]:
+    versions = next(iter(sections.values()))["machine"]["versions"]
+    rows = [
+        (name, content["machine"]["commit"] or "–", _flat(content["settings"]))
+        for name, content in sections.items()
+    ]
+    return [
+        Heading("Machine, versions, settings"),
+        Table(("package", "version"), list(versions.items())),
+        Table(("section", "commit", "settings"), rows),
+        Text("Raw data lies beside this report: `*.json`, and what was sampled in `raw/`."),
+    ]
+
+
+def _flat(settings: Section) -> str:
+    """`rate=1000, seed=1, …`"""
+    plan = settings.get("plan", {})
+    return ", ".join(f"{name}={value}" for name, value in plan.items())
+
+
+_SECTIONS: Mapping[str, Callable[[Section, Results], list[Block]]] = {
+    "run": _run,
+    "scaling": _scaling,
+    "parts": _parts,
+    "gateway": _gateway,
+    "ramp": _ramp,
+    "soak": soak,
+    "recover": recover,
+    "peers": _peers,
+}

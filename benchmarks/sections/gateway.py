@@ -1,0 +1,79 @@
+"""What the gateway costs beside calling the backend directly, and many users at once."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from benchmarks.figures import spread
+from benchmarks.fleet import Broker, Fleet, Shape, fleet
+from benchmarks.load.calls import FORWARD, Calls, call
+from benchmarks.load.http import Spec
+from benchmarks.store import Results
+
+_CHAT = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Requests a second for the added latency; users at once and the model's milliseconds for the rest. Seconds."""
+
+    rate: float = 200.0
+    users: tuple[int, ...] = (500, 1000)
+    delay_ms: float = 200.0
+    seconds: float = 15.0
+    runs: int = 5
+
+
+def gateway(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
+    """Measure, save, and return what was found."""
+    with fleet(kafka, Shape(gateways=1)) as made:
+        found: dict[str, Any] = {"added": _added(made, plan, say)}
+    shape = Shape(gateways=1, concurrency=max(plan.users), stub={"delay-ms": plan.delay_ms})
+    with fleet(kafka, shape) as made:
+        found["at_once"] = [_at_once(made, plan, users, say) for users in plan.users]
+    results.save("gateway", {"plan": asdict(plan), "fleet": shape.as_dict()}, found)
+    return found
+
+
+def _added(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
+    """The same rate to the backend and through the gateway, turn by turn, backend without delay."""
+    ways = {
+        "direct": Spec(f"{made.stub_url}/v1/chat/completions", _CHAT, 0.0, plan.seconds, "", plan.rate),
+        "through": Spec(f"{made.gateway_url}/api/forward", FORWARD, 0.0, plan.seconds, "", plan.rate),
+    }
+    call(replace(ways["through"], seconds=3.0), {})
+    seen: dict[str, list[Calls]] = {name: [] for name in ways}
+    for number in range(plan.runs):
+        for name, spec in ways.items():
+            seen[name].append(call(replace(spec, seed=number + 1), made.pids()))
+    rows = {
+        name: {at: asdict(spread([_quantile(each, at) for each in found])) for at in ("p50", "p99")}
+        for name, found in seen.items()
+    }
+    direct, through = rows["direct"]["p50"]["median"], rows["through"]["p50"]["median"]
+    say(f"{plan.rate:,.0f} requests/s: directly p50 {direct:.1f} ms, through the fleet {through:.1f} ms")
+    return {"rate": plan.rate, **rows}
+
+
+def _quantile(calls: Calls, at: str) -> float:
+    return float(calls.summary()["latency_ms"].get(at, "inf"))
+
+
+def _at_once(made: Fleet, plan: Plan, users: int, say: Say) -> dict[str, Any]:
+    """So many users, each with one request under way all the time."""
+    spec = Spec(f"{made.gateway_url}/api/forward", FORWARD, 0.0, plan.seconds, "", users=users)
+    call(replace(spec, seconds=3.0), {})
+    runs = [call(spec, made.pids(), 3.0) for _ in range(plan.runs)]
+    p99 = spread([_quantile(each, "p99") for each in runs])
+    rate = spread([each.achieved() for each in runs])
+    errors = sum(each.errors for each in runs)
+    say(f"{users} users at once: {rate.median:,.0f} requests/s, p99 {p99.median:.0f} ms, {errors} errors")
+    return {
+        "users": users,
+        "p99": asdict(p99),
+        "rate": asdict(rate),
+        "errors": errors,
+        "runs": [each.summary() for each in runs],
+    }

@@ -1,0 +1,62 @@
+"""One, two and four worker processes with a slow model: does a process more bring as much as the first one?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.figures import spread
+from benchmarks.fleet import Broker, Shape, fleet
+from benchmarks.load.backlog import fill, worked_off
+from benchmarks.store import Results
+from benchmarks.watch import Watch, busiest
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Worker processes, calls in flight in each, milliseconds that the model takes, seconds of each run."""
+
+    workers: Sequence[int] = (1, 2, 4)
+    in_flight: Sequence[int] = (1000, 100)
+    delay_ms: float = 200.0
+    seconds: float = 6.0
+    runs: int = 3
+
+
+def scaling(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
+    """Measure, save, and return the rates."""
+    rows = [one(kafka, plan, in_flight, count, say) for in_flight in plan.in_flight for count in plan.workers]
+    for row in rows:
+        first = next(each for each in rows if each["in_flight"] == row["in_flight"])
+        row["of_linear"] = row["rate"] / (first["rate"] * row["workers"] / first["workers"])
+    found = {"rows": rows}
+    results.save("scaling", {"plan": asdict(plan)}, found)
+    return found
+
+
+def one(kafka: Broker, plan: Plan, in_flight: int, count: int, say: Say) -> dict[str, Any]:
+    """One number of processes."""
+    most = in_flight * count / (plan.delay_ms / 1000)  # what the model's delay allows
+    rates, bottleneck = [], ""
+    for _ in range(plan.runs):
+        shape = Shape(routers=0, workers=count, concurrency=in_flight, stub={"delay-ms": plan.delay_ms})
+        with fleet(kafka, shape) as made:
+            messages = int(most * (plan.seconds + 2))
+            fill(kafka.bootstrap, f"{made.requests}.llm", messages)
+            with Watch(made.pids()) as watch:
+                rate = worked_off(
+                    kafka.bootstrap, made.responses, messages, plan.seconds, lambda: True, warmup=1.0
+                )
+            bottleneck = busiest(watch.use())
+        rates.append(rate.per_second if rate else 0.0)
+    say(f"{count} workers, {in_flight} in flight each: {median(rates):,.0f} of {most:,.0f} messages/s")
+    return {
+        "workers": count,
+        "in_flight": in_flight,
+        "rate": median(rates),
+        "spread": asdict(spread(rates)),
+        "the_delay_allows": most,
+        "bottleneck": bottleneck,
+    }

@@ -1,0 +1,155 @@
+"""What the design wants to reach, and whether a run did. The figures are those of section 12 of the design."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """One goal. `met` is None where it was not measured."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A goal, and how a run's results answer it: text and whether it was met. Raises `LookupError` where they don't."""
+
+    what: str
+    goal: str
+    look: Callable[[Sections], tuple[str, bool]]
+
+
+def reached(sections: Sections) -> list[Reached]:
+    """Every goal against what was measured."""
+    rows = []
+    for target in TARGETS:
+        try:
+            measured, met = target.look(sections)
+        except (LookupError, TypeError, ValueError, ZeroDivisionError):
+            rows.append(Reached(target.what, target.goal, "not measured", None))
+        else:
+            rows.append(Reached(target.what, target.goal, measured, met))
+    return rows
+
+
+def _results(sections: Sections, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = sections[name]["results"]
+    return found
+
+
+def _worker(sections: Sections) -> tuple[str, bool]:
+    rate = _results(sections, "peers")["rates"]["relayfleet"]
+    return f"{rate:,.0f}/s", rate >= 12_000
+
+
+def _faststream(sections: Sections) -> tuple[str, bool]:
+    ratio = _results(sections, "peers")["ratios"]["faststream"]
+    return f"{ratio:.1f} x", ratio >= 15
+
+
+def _bare(sections: Sections) -> tuple[str, bool]:
+    ratio = _results(sections, "peers")["ratios"]["bare"]
+    return f"{ratio:.0%}", ratio >= 0.5
+
+
+def _router(sections: Sections) -> tuple[str, bool]:
+    output = _results(sections, "parts")["router"]["output"]
+    line = next(line for line in output.splitlines() if line.startswith("router "))
+    rate = float(line.split()[1].replace(",", ""))
+    return f"{rate:,.0f}/s", rate >= 15_000
+
+
+def _chain(sections: Sections) -> tuple[str, bool]:
+    rate = _results(sections, "run")["topic"]["burst_rate"]["median"]
+    return f"{rate:,.0f}/s", rate >= 8_000
+
+
+def _latency(sections: Sections) -> tuple[str, bool]:
+    steady = _results(sections, "run")["topic"]["steady"]
+    p50, p99 = (median(run["latency_ms"][at] for run in steady) for at in ("p50", "p99"))
+    rate = steady[0]["offered"]
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms at {rate:,.0f}/s", p50 <= 8 and p99 <= 25 and rate >= 1000
+
+
+def _at_once(sections: Sections, users: int) -> Mapping[str, Any]:
+    rows = _results(sections, "gateway")["at_once"]
+    found: Mapping[str, Any] = next(row for row in rows if row["users"] == users)
+    return found
+
+
+def _gateway(sections: Sections) -> tuple[str, bool]:
+    row = _at_once(sections, 500)
+    p99 = row["p99"]["median"]
+    return f"p99 {p99:.0f} ms, {row['errors']} errors", p99 <= 260 and not row["errors"]
+
+
+def _thousand(sections: Sections) -> tuple[str, bool]:
+    found = _results(sections, "ramp")["ForwardUser"]
+    last = found["steps"][-1]
+    met = last["users"] >= 1000 and found["bends_at"] is None and found["errors_from"] is None
+    bend = "no bend" if found["bends_at"] is None else f"bends at {found['bends_at']}"
+    wrong = "no errors" if found["errors_from"] is None else f"errors from {found['errors_from']}"
+    return f"{last['users']} users: p99 {last['latency_ms']['p99']:.0f} ms, {bend}, {wrong}", met
+
+
+def _litellm(sections: Sections) -> tuple[str, bool]:
+    ratio = _results(sections, "peers")["ratios"]["litellm"]
+    return f"{ratio:.1f} x", ratio >= 10
+
+
+def _grpc(sections: Sections) -> tuple[str, bool]:
+    saved = _results(sections, "gateway")["grpc"]["saved"]
+    met = saved["bytes"] >= 0.3 and saved["cpu"] >= 0.3
+    return f"bytes {saved['bytes']:.0%} less, CPU {saved['cpu']:.0%} less", met
+
+
+def _kill(sections: Sections) -> tuple[str, bool]:
+    row = next(row for row in _results(sections, "recover")["faults"] if row["fault"] == "worker")
+    first = row["first_outcome_s"]
+    return f"first after {first:.1f} s, lost {row['lost']}", first <= 5 and row["lost"] == 0
+
+
+def _soak(sections: Sections) -> tuple[str, bool]:
+    found = _results(sections, "soak")
+    verdicts = {name: slopes["rss_mb"]["verdict"] for name, slopes in found["slopes"].items() if slopes}
+    said = ", ".join(f"{name} {verdict}" for name, verdict in verdicts.items())
+    long_enough = found["hours"] >= 1
+    met = long_enough and bool(verdicts) and set(verdicts.values()) == {"flat"}
+    return f"{found['hours']:.2f} h: {said}", met
+
+
+def _scaling(sections: Sections) -> tuple[str, bool]:
+    rows = [row for row in _results(sections, "scaling")["rows"] if row["in_flight"] == 1000]
+    said = ", ".join(f"{row['workers']}: {row['rate']:,.0f}/s ({row['of_linear']:.0%})" for row in rows)
+    return said, all(row["of_linear"] >= 0.9 for row in rows)
+
+
+def _classification(sections: Sections) -> tuple[str, bool]:
+    micros = _results(sections, "parts")["classification"]["figures"]["microseconds"]["median"]
+    return f"{micros:.0f} us", micros < 100
+
+
+TARGETS = (
+    Target("worker, one process, backend without delay", "12,000 messages/s", _worker),
+    Target("... beside FastStream with httpx", "15 x", _faststream),
+    Target("... beside a bare loop", "half of it", _bare),
+    Target("router (Faust), lossless, one process", "15,000 messages/s", _router),
+    Target("whole chain, topic to topic", "8,000 messages/s", _chain),
+    Target("whole chain at 1,000/s, open loop", "p50 8 ms, p99 25 ms", _latency),
+    Target("gateway, 500 users at once, model 200 ms", "p99 260 ms, no errors", _gateway),
+    Target("gateway, up to 1,000 users", "no breaking point", _thousand),
+    Target("gateway beside the LiteLLM proxy", "10 x", _litellm),
+    Target("gRPC beside HTTP", "bytes and CPU 30 % less", _grpc),
+    Target("kill -9 of a worker under load", "first new outcome within 5 s, lost 0", _kill),
+    Target("memory over an hour at 500 users", "slope under 1 % an hour", _soak),
+    Target("1, 2, 4 workers, model 200 ms, 1,000 in flight each", "within 10 % of linear", _scaling),
+    Target("classification, 1,000 keywords and 8 intents", "under 100 us a message", _classification),
+)
