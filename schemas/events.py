@@ -42,6 +42,7 @@ class LogEvent(BaseModel):
     completion_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     total_tokens: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     cost: float | None = Field(default=None, ge=0)  # in the deployment's currency
+    cached: str | None = None  # exact or semantic
     error_class: ErrorClass | None = None
     position: str | None = None  # topic:partition:offset
 

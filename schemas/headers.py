@@ -11,6 +11,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 CONTENT_TYPE = "content-type"
+CACHE_CONTROL = "cache-control"  # no-cache: ask afresh; no-store: and keep nothing
 
 # Kafka's own names for dead letters (KIP-1191).
 DLQ_TOPIC = "__dlq.errors.topic"

@@ -65,6 +65,9 @@ class RouteTaken(BaseModel):
     instance: str | None = None
     attempts: int = Field(default=0, ge=0, le=MAX_COUNT)
     repeated: bool | None = None  # true: the message came before, and this is its recorded answer
+    cached: str | None = (
+        None  # exact or semantic: the answer to an earlier message with the same or a like question
+    )
 
 
 class Timing(BaseModel):
@@ -147,6 +150,7 @@ class RouteFields(TypedDict, total=False):
     instance: str | None
     attempts: int
     repeated: bool | None
+    cached: str | None
 
 
 class TimingFields(TypedDict, total=False):

@@ -32,6 +32,7 @@ from workers.kafka.security import client_config
 from workers.local.broker import EmbeddedBroker
 from workers.policies.route import needs_intents
 from workers.stores.memory import MemoryOutcomeStore
+from workers.stores.shared import SharedStores
 
 if TYPE_CHECKING:
     from workers.inference.build import Fleet
@@ -153,6 +154,17 @@ async def open_sessions(topology: Topology) -> AsyncIterator[SessionStore]:
         await store.close()
 
 
+@asynccontextmanager
+async def open_shared(topology: Topology) -> AsyncIterator[SharedStores]:
+    """What the workers share beside outcomes and conversations, opened when a target first needs it."""
+    url = topology.stores.redis
+    shared = SharedStores(None if url is None else url.get_secret_value())
+    try:
+        yield shared
+    finally:
+        await shared.close()
+
+
 def open_classifier(topology: Topology, settings: Settings) -> "IntentModel | None":
     """What knows the topology's intents; None where no route asks for one."""
     return learned_intents(topology, settings) if needs_intents(topology) else None
@@ -260,9 +272,11 @@ async def open_worker(
         open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher,
         open_outcomes(topology) as outcomes,
         open_sessions(topology) as sessions,
+        open_shared(topology) as shared,
     ):
         around = Surroundings(clock, EventLog(publisher, names.logs, "worker", clock))
-        make = worker_maker(Fleet(topology, publisher, outcomes, metrics, around, names, sessions), member)
+        fleet = Fleet(topology, publisher, outcomes, metrics, around, names, sessions, shared)
+        make = worker_maker(fleet, member)
         service = WorkerService([make(topology, target)() for target in chosen], clock)
         if live is None:
             yield service

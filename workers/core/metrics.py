@@ -123,6 +123,11 @@ EVENTS_DROPPED = Definition("relayfleet_log_events_dropped_total", "Events that 
 CALLS_SAVED = Definition(
     "relayfleet_calls_saved_total", "Repeated messages answered from the recorded outcome.", ("target",)
 )
+CACHE = Definition(
+    "relayfleet_cache_total",
+    "Questions that a cache was asked, by result: exact, semantic, missed, bypassed.",
+    ("target", "result"),
+)
 STORE_FAILURES = Definition(
     "relayfleet_store_failures_total", "Times that the store of outcomes did not answer.", ("target",)
 )

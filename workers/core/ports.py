@@ -265,6 +265,25 @@ class OutcomeStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CacheBounds:
+    """How long answers are kept, in seconds, and how many at most."""
+
+    ttl: float
+    entries: int
+    max_bytes: int
+
+
+class AnswerCache(OutcomeStore, Protocol):
+    """Remembers the answers of one target by question, for all workers together; the oldest go when it is full.
+
+    A lease is the right to ask a question while others wait for its answer. Raises as `OutcomeStore` does.
+    """
+
+    async def replace(self, key: str, outcome: bytes) -> None:
+        """Keep this answer, whatever was kept and whoever holds the lease."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """What is known of a request that a gateway took.
 

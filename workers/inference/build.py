@@ -9,6 +9,7 @@ from workers.core.ports import OutcomeStore, Publisher, SessionBounds, SessionSt
 from workers.core.topology.delays import retry_delays
 from workers.core.topology.model import OpenAITarget, Target, Topology
 from workers.core.topology.names import Names
+from workers.inference.cache_build import build_cache
 from workers.inference.conversation import ConversationPolicy, Conversations
 from workers.inference.instance import PoolRules, Seat
 from workers.inference.intake import IntakePolicy
@@ -23,6 +24,7 @@ from workers.policies.cost import tariff_of
 from workers.policies.fallback import fit_of
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
+from workers.stores.shared import SharedStores
 
 # The window of a partition: room for the calls under way and for the next batch, within bounds of memory.
 _WINDOW_PER_CALL = 8
@@ -41,6 +43,7 @@ class Fleet:
     around: Surroundings
     names: Names  # of all workers of the process, also those that started with an earlier topology
     sessions: SessionStore
+    shared: SharedStores
 
 
 def group_topics(topology: Topology, target: str) -> list[str]:
@@ -101,7 +104,8 @@ def build_worker(
     )
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
     talks = conversations(fleet, target)
-    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics, talks)
+    cache = build_cache(fleet.topology, target, fleet.shared, fleet.metrics, fleet.around.clock)
+    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics, talks, cache)
     setup = TargetSetup(policy, intake, names, valve_policy(settings))
     return TargetWorker(setup, ports, fleet.around)
 

@@ -121,10 +121,13 @@ class AbandonedError(Exception):
 
 
 class Answered(NamedTuple):
-    """A backend gave an answer; `repeated`: to an earlier copy of the message."""
+    """A backend gave an answer; `repeated`: to an earlier copy of the message; `cached`: to another with the same question
+    (`exact`) or one like it (`semantic`).
+    """
 
     answer: Answer
     repeated: bool = False
+    cached: str | None = None
 
 
 class Failed(NamedTuple):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 import structlog
+from prometheus_client import Counter
 
 from schemas.envelope import Request
 from workers.core.errors import UnreachableError
@@ -67,13 +68,21 @@ def key_of(request: Request) -> str:
 class OncePerId:
     """The leases of one worker process."""
 
-    def __init__(self, target: str, store: OutcomeStore, policy: OncePolicy, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        target: str,
+        store: OutcomeStore,
+        policy: OncePolicy,
+        metrics: Metrics,
+        saved: Counter | None = None,
+    ) -> None:
+        """`saved` counts the calls that were not made."""
         self._store = store
         self._policy = policy
         self._held: dict[str, int] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._down = False
-        self._saved = metrics.counter(CALLS_SAVED, target)
+        self._saved = saved or metrics.counter(CALLS_SAVED, target)
         self._failures = metrics.counter(STORE_FAILURES, target)
 
     @property
@@ -83,7 +92,10 @@ class OncePerId:
 
     async def begin(self, request: Request) -> Start:
         """Take the lease on a request's id, or learn what it was answered."""
-        key = key_of(request)
+        return await self.claim(key_of(request))
+
+    async def claim(self, key: str) -> Start:
+        """Take the lease on a key, or learn what is on record for it."""
         try:
             claim = await self._store.claim(key)
         except UnreachableError as error:
@@ -112,7 +124,7 @@ class OncePerId:
     async def answered(self, lease: Lease, answer: Answer) -> None:
         """Record the answer and end the lease. Returns also where the store is down: the answer goes out all the same."""
         try:
-            if not await self._store.record(lease.key, lease.token, _outcome(answer)):
+            if not await self._store.record(lease.key, lease.token, outcome_of(answer)):
                 log.warning("lease_lost", token=lease.token)
         except UnreachableError as error:
             self._store_is_down(error)
@@ -175,7 +187,7 @@ class OncePerId:
             log.info("outcome_store_up")
 
 
-def _outcome(answer: Answer) -> bytes:
+def outcome_of(answer: Answer) -> bytes:
     return orjson.dumps(answer)
 
 

@@ -20,6 +20,7 @@ from workers.core.errors import MessageError, PermanentError, RefusedError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call, Sink
 from workers.inference.attempts import Attempts
+from workers.inference.cached import Cached
 from workers.inference.calling import ask
 from workers.inference.conversation import Conversations, Waiting, Work
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
@@ -62,6 +63,7 @@ class Beside:
     attempts: Attempts
     chunks: Chunks
     conversations: Conversations | None = None
+    cache: Cached | None = None
 
 
 class Pipeline:
@@ -83,9 +85,11 @@ class Pipeline:
         self._attempts = beside.attempts
         self._chunks = beside.chunks
         self._worked: Work = self._work
+        waiting = Waiting(pool.give_up, self._wait, self._acquire)
+        if beside.cache is not None:
+            self._worked = partial(beside.cache.process, self._worked, waiting)
         if beside.conversations is not None:
-            waiting = Waiting(pool.give_up, self._wait, self._acquire)
-            self._worked = partial(beside.conversations.process, self._work, waiting)
+            self._worked = partial(beside.conversations.process, self._worked, waiting)
         self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock

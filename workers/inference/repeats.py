@@ -44,7 +44,7 @@ class Repeats:
             return Answered(start, repeated=True)
         if start is None:
             return await work(message, slot)
-        return await self._under(start, message, slot, work)
+        return await under(self._once, start, message, slot, work)
 
     async def _begin(self, request: Request, slot: Slot) -> Lease | Answer | Later | None:
         try:
@@ -53,19 +53,21 @@ class Repeats:
             self._give_up(slot)
             raise
 
-    async def _under(self, lease: Lease, message: Message, slot: Slot, work: Work) -> Outcome:
-        try:
-            outcome = await work(message, slot)
-        except TurnedAwayError:
-            # Before the message is handed on: the next target asks for the same id.
-            await self._once.failed(lease)
-            raise
-        except BaseException:
-            self._once.abandon(lease)
-            raise
-        if isinstance(outcome, Answered):
-            # Before the response is published: killed in between, the next worker finds the record and calls nobody.
-            await self._once.answered(lease, outcome.answer)
-        else:
-            await self._once.failed(lease)
-        return outcome
+
+async def under(once: OncePerId, lease: Lease, message: Message, slot: Slot, work: Work) -> Outcome:
+    """Do `work` while the lease is held; an answer is put on record."""
+    try:
+        outcome = await work(message, slot)
+    except TurnedAwayError:
+        # Before the message is handed on: the next target asks for the same id.
+        await once.failed(lease)
+        raise
+    except BaseException:
+        once.abandon(lease)
+        raise
+    if isinstance(outcome, Answered):
+        # Before the response is published: killed in between, the next worker finds the record and calls nobody.
+        await once.answered(lease, outcome.answer)
+    else:
+        await once.failed(lease)
+    return outcome

@@ -78,10 +78,10 @@ class Settlement:
         payload = _answer_payload(outcome.answer)
         if self._tariff is not None:
             payload["cost"] = _cost(self._tariff, message, outcome)
-        return Settled(outcome, (self._response(message, payload, "ok", repeated=outcome.repeated),))
+        return Settled(outcome, (self._response(message, payload, "ok", outcome),))
 
     def _response(
-        self, message: Message, payload: PayloadFields, status: str, *, repeated: bool = False
+        self, message: Message, payload: PayloadFields, status: str, answered: Answered | None = None
     ) -> Outgoing:
         now = self._clock.wall()
         fields: ResponseFields = {
@@ -98,8 +98,10 @@ class Settlement:
             "timing": self._timing(message, now),
             "timestamp": round(now, 3),
         }
-        if repeated:
+        if answered is not None and answered.repeated:
             fields["route"]["repeated"] = True
+        if answered is not None and answered.cached is not None:
+            fields["route"]["cached"] = answered.cached
         encoded = encode_response(fields, message.wire)
         headers = self._headers(message) + tuple(
             (name, h.to_bytes(value)) for name, value in encoded.headers.items()
@@ -190,8 +192,8 @@ def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostF
     if message.spent is None and message.model_seconds > 0.0:
         return None
     cost: CostFields = {"amount": float(message.spent or 0), "currency": tariff.currency}
-    if isinstance(outcome, Answered) and outcome.repeated and outcome.answer.usage is not None:
-        usage = outcome.answer.usage
+    usage = outcome.answer.usage if isinstance(outcome, Answered) else None
+    if isinstance(outcome, Answered) and (outcome.repeated or outcome.cached) and usage is not None:
         cost["saved"] = float(tariff.cost(usage.prompt_tokens, usage.completion_tokens))
     return cost
 

@@ -9,7 +9,6 @@ from schemas.events import Step
 from workers.core.clock import Clock
 from workers.core.events import EventLog
 from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, Metrics
-from workers.core.ports import Answer
 from workers.inference.attempts import Attempts
 from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted
 from workers.inference.settle import Settled
@@ -47,9 +46,9 @@ class Tally:
             self._total.observe(total)
             outcome = settled.outcome
             match outcome:
-                case Answered(answer):
+                case Answered():
                     answers += 1
-                    self._tell_answer(message, answer, total)
+                    self._tell_answer(message, outcome, total)
                 case Failed():
                     self._enter_failure(message, outcome, total)
                 case Rerouted(fallback):
@@ -59,8 +58,8 @@ class Tally:
         self._answered["ok"].inc(answers)
         self._attempts.show()
 
-    def _tell_answer(self, message: Message, answer: Answer, total: float) -> None:
-        usage = answer.usage
+    def _tell_answer(self, message: Message, answered: Answered, total: float) -> None:
+        answer, usage = answered.answer, answered.answer.usage
         self._events.emit(
             Step.ANSWERED,
             message.message_id,
@@ -77,6 +76,7 @@ class Tally:
             completion_tokens=usage.completion_tokens if usage is not None else None,
             total_tokens=usage.total_tokens if usage is not None else None,
             cost=None if message.spent is None else float(message.spent),
+            cached=answered.cached,
             position=message.record.position,
         )
 

@@ -16,6 +16,7 @@ from workers.core.ports import Publisher, Subscription
 from workers.core.records import TopicPartition
 from workers.core.topology.names import Names
 from workers.inference.attempts import Attempts
+from workers.inference.cached import Cached
 from workers.inference.committer import Committer
 from workers.inference.conversation import Conversations
 from workers.inference.delivery import Delivery
@@ -58,6 +59,7 @@ class Ports:
     once: OncePerId
     metrics: Metrics
     conversations: Conversations | None = None
+    cache: Cached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class TargetWorker:
         self._chunks = Chunks(self.target, setup.names, ports.publisher, ports.metrics, around.clock)
         settlement = Settlement(self.target, setup.names, around.clock, tariff)
         tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
-        beside = Beside(attempts, self._chunks, ports.conversations)
+        beside = Beside(attempts, self._chunks, ports.conversations, ports.cache)
         pipeline = Pipeline(setup.target, ports.pool, ports.once, around, beside, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
@@ -100,7 +102,10 @@ class TargetWorker:
         self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._leases: list[OncePerId | Cached] = [ports.once]
+        if ports.cache is not None:
+            self._leases.append(ports.cache)
+        self._renewing: list[asyncio.Task[None]] = []
         self._failed: Callable[[BaseException], None] = lambda _: None
         now = around.clock.monotonic()
         self._progress = Progress(joined=False, lag=0, in_flight=0, moved_at=now, seen_at=now)
@@ -112,7 +117,9 @@ class TargetWorker:
         self._dispatcher.when_failed(self._fail)
         await self._intake.start(Hooks(self._dispatcher.fill, self._fail))
         self._ticking = asyncio.create_task(self._tick(), name=f"commits of {self.target}")
-        self._renewing = asyncio.create_task(self._ports.once.renew(), name=f"leases of {self.target}")
+        for leases in self._leases:
+            task = asyncio.create_task(leases.renew(), name=f"leases of {self.target}")
+            self._renewing.append(task)
 
     async def drain(self, deadline: Deadline) -> None:
         """Finish what is in flight and leave the group, all within the deadline; what is left is not committed.
@@ -158,8 +165,10 @@ class TargetWorker:
         self._gate.close()
         await self._ports.subscription.close(deadline)
         await self._ports.pool.close()
-        await _stop(self._renewing)
-        await self._ports.once.close()
+        for task in self._renewing:
+            await _stop(task)
+        for leases in self._leases:
+            await leases.close()
 
     async def _tick(self) -> None:
         try:

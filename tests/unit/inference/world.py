@@ -21,6 +21,7 @@ from workers.core.ports import Backend, Claim, OutcomeStore
 from workers.core.records import Headers, Outgoing, Position, Received, TopicPartition
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
+from workers.inference.cached import Cached
 from workers.inference.conversation import Conversations
 from workers.inference.intake import IntakePolicy
 from workers.inference.once import OncePerId, OncePolicy, key_of
@@ -101,6 +102,7 @@ class World:
     once: OncePolicy = OncePolicy()  # noqa: RUF009 - frozen
     conversations: Conversations | None = None
     workers: list[TargetWorker] = field(default_factory=list)
+    cache: Callable[[], Cached] | None = None
 
     @property
     def backend(self) -> MemoryBackend:
@@ -138,7 +140,8 @@ class World:
             clock, EventLog(publisher, names.logs, "worker", clock), random.Random(1), sleep=self.sleep
         )
         once = OncePerId(TARGET, self.outcomes, self.once, self.metrics)
-        ports = Ports(subscription, publisher, pool, once, self.metrics, self.conversations)
+        cache = None if self.cache is None else self.cache()
+        ports = Ports(subscription, publisher, pool, once, self.metrics, self.conversations, cache)
         setup = TargetSetup(self.target, self.intake, names, self.valve)
         self.workers.append(TargetWorker(setup, ports, around))
         return self.workers[-1], subscription

@@ -78,8 +78,6 @@ KAFKA: list[Case] = [
 ]
 
 UNSUPPORTED: list[Case] = [
-    (MINIMAL + "    cache: {ttl: 10m}\n", 8, "targets.llm.cache", "not supported yet: `cache`"),
-    (MINIMAL + "    cache: nonsense\n", 8, "targets.llm.cache", "not supported yet: `cache`"),
     (
         MINIMAL
         + "kafka: {bootstrap: 'h:1', security: {protocol: SASL_SSL, mechanism: OAUTHBEARER, username: u, password: '${P}'}}\n",

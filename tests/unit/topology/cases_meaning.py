@@ -170,6 +170,14 @@ TARGETS: list[Case] = [
     ),
     (MINIMAL + "    price: {input: cheap}\n", 8, "targets.llm.price.input", "must be an amount of money"),
     (MINIMAL + "    price: {input: 0.0000000001}\n", 8, "targets.llm.price.input", "9 decimals at most"),
+    (MINIMAL + "    cache: {}\n", 8, "targets.llm.cache.ttl", "is missing"),
+    (MINIMAL + "    cache: {ttl: 0}\n", 8, "targets.llm.cache.ttl", "must be greater than 0"),
+    (
+        MINIMAL + "    cache: {ttl: 1m, semantic: {threshold: 1.5}}\n",
+        8,
+        "targets.llm.cache.semantic.threshold",
+        "must be at most 1",
+    ),
     (MINIMAL + "currency: euro\n", 8, "currency", "three capital letters"),
     (
         MINIMAL + "    retry: {initial: 2m}\n",

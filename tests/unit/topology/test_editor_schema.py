@@ -47,7 +47,7 @@ def test_every_example_holds_and_names_its_schema(file: Path) -> None:
         "    retyr: {}\n",
         "    retry: {attempts: 0}\n",
         "    balance: random\n",
-        "    cache: {ttl: 1m}\n",
+        "    cache: {max_entries: 1}\n",
         "    retry: {jitter: some}\n",
     ],
 )
@@ -78,7 +78,7 @@ def test_a_sql_target_holds() -> None:
         ((), None, "intents", "intent"),
         (("topics",), None, "dlq.model_requests", "dead_letters"),
         (("targets", "x"), {"type": "sql"}, "query", "instances"),
-        (("targets", "x"), {"type": "openai"}, "instances", "cache"),
+        (("targets", "x"), {"type": "openai"}, "instances", "query"),
         (("routes", 3, "when"), None, "intent", "negated"),
     ],
 )

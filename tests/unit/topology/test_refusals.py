@@ -55,7 +55,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> N
             timeout: soon
             retry: {initial: 5m, colour: red}
             instances: [{url: ftp://h, api_key: "${NOT_SET}"}]
-            cache: {ttl: 1m}
+            cache: soon
         """
 
     assert [(problem.line, problem.field) for problem in problems(tmp_path, text)] == [

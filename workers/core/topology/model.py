@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from workers.core.topology.base import Secret, Strict, Text
+from workers.core.topology.caching import Cache
 from workers.core.topology.conversation import Conversation
 from workers.core.topology.fallback import Fallback, Fallbacks
 from workers.core.topology.gateway import Gateway
@@ -122,12 +123,6 @@ class Valve(Strict):
     run: Count | None = Field(default=None, ge=1, le=1_000_000)  # so many dead letters in a row
     stop_for: Seconds = Field(default=30.0, gt=0)
     probes: Count = Field(default=3, ge=1, le=1000)
-
-
-class Cache(Strict):
-    """How long answers are kept for the same question."""
-
-    ttl: Seconds = Field(gt=0)
 
 
 class TargetBase(Strict):

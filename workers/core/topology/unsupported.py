@@ -10,9 +10,7 @@ from workers.core.topology.problems import Fault, Path
 
 ANY = "*"
 
-KEYS: tuple[tuple[Path, str], ...] = (
-    (("targets", ANY, "cache"), "leave it out: every message is answered by its target"),
-)
+KEYS: tuple[tuple[Path, str], ...] = ()
 """Keys that nothing implements yet, each with what works instead."""
 
 MECHANISMS = ("OAUTHBEARER",)
