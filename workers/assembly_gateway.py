@@ -18,6 +18,7 @@ from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
 from workers.gateway.build import GatewayPorts, Listening, build_gateway
 from workers.gateway.service import GatewayService
+from workers.gateway.together import Together
 from workers.kafka.consumer import KafkaSubscription
 from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.producer import KafkaPublisher, PublisherPolicy
@@ -61,16 +62,17 @@ async def open_gateway(
         open_answers(topology) as store,
     ):
         await require_topics(admin, [names.requests, names.responses, names.chunks])
-        subscription = KafkaSubscription(
-            client_config(topology.kafka),
-            names.gateway_group,
-            [names.responses, names.chunks],
-            metrics,
-            SubscriptionPolicy(
-                protocol="auto" if where.member is None else "classic",
-                start_at="latest",
-                instance_id=where.member,
-            ),
+        config = client_config(topology.kafka)
+        policy = SubscriptionPolicy(
+            protocol="auto" if where.member is None else "classic",
+            start_at="latest",
+            instance_id=where.member,
+        )
+        subscription = Together(
+            {
+                topic: KafkaSubscription(config, names.gateway_group(kind), [topic], metrics, policy)
+                for kind, topic in (("responses", names.responses), ("chunks", names.chunks))
+            }
         )
         ports = GatewayPorts(publisher, subscription, admin, store, metrics, SystemClock())
         yield await build_gateway(topology, ports, listening)

@@ -16,7 +16,6 @@ from workers.core.topology.gateway import Gateway
 from workers.core.topology.tenants import Tenant
 from workers.gateway.pending import key_of
 from workers.gateway.relay import Pending, RefusalError
-from workers.kafka.memory_group import MemorySubscription
 
 Put = Callable[[Mapping[str, bytes]], Awaitable[None]]
 
@@ -49,10 +48,10 @@ async def test_a_question_is_with_the_broker_before_anybody_is_told_and_its_answ
 
 async def test_the_answer_comes_by_a_partition_that_this_gateway_reads(world: World) -> None:
     other = await World(broker=world.broker, store=world.store).start()
-    await eventually(lambda: len(world.subscription.owned) < 7)
+    await eventually(lambda: len(world.owned) < 5)
     for gateway in (world, other):
         headers = world.request(await gateway.relay.submit(question())).headers
-        owned = {(place.topic, place.partition) for place in gateway.subscription.owned}
+        owned = gateway.owned
         assert ("model_responses", h.reply_partition(headers)) in owned
         assert ("model_chunks", h.chunks_partition(headers)) in owned
     await other.stop()
@@ -113,11 +112,9 @@ async def test_an_answer_is_kept_before_its_offset_is_committed(
     monkeypatch.setattr(world.store, "put", _failing(world.store.put, times=3))
     pending = await world.relay.submit(question())
     assert await answered(world, pending) == "hello"
-    committed = world.broker.group("relayfleet.gateway").committed
-    before = {place: at for place, at in committed.items() if place.topic == "model_responses"}
-    assert all(at.offset == 0 for at in before.values())
+    assert all(at.offset == 0 for at in world.committed.values())
     await eventually(lambda: world.relay.find(None, pending.message_id))
-    await eventually(lambda: sum(at.offset for place, at in committed.items() if "resp" in place.topic) == 1)
+    await eventually(lambda: sum(at.offset for at in world.committed.values()) == 1)
 
 
 def _failing(put: Put, times: int) -> Put:
@@ -135,10 +132,9 @@ async def test_a_waiter_hears_of_an_answer_that_another_gateway_read(world: Worl
     looking = asyncio.create_task(world.relay.run())
     pending = await world.relay.submit(question())
     other = await World(broker=world.broker, store=world.store).start()
-    subscription: MemorySubscription = world.subscription
-    await subscription.close(Deadline.after(1))
+    await world.subscription.close(Deadline.after(1))
     world.replies.lost(list(world.replies._owned))
-    await eventually(lambda: len(other.subscription.owned) == 7)
+    await eventually(lambda: len(other.owned) == 7)
     world.reply(world.requests()[0], "by way of the store")
     answer = await pending.answer(5)
     assert answer is not None

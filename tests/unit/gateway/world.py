@@ -11,13 +11,14 @@ from workers.core.clock import ManualClock
 from workers.core.deadlines import Deadline
 from workers.core.metrics import Metrics
 from workers.core.ports import AnswerStore, TopicState
-from workers.core.records import Outgoing, Received, echoed
+from workers.core.records import Outgoing, Position, Received, TopicPartition, echoed
 from workers.core.topology.gateway import Gateway, Limits
 from workers.core.topology.tenants import Tenant
 from workers.gateway.pending import Pending, Registry
 from workers.gateway.question import Question
 from workers.gateway.relay import Relay, RelayDeps
 from workers.gateway.replies import Replies, Topics
+from workers.gateway.together import Together
 from workers.gateway.watch import KafkaWatch
 from workers.kafka.memory import MemoryBroker
 from workers.stores.answers_memory import MemoryAnswerStore
@@ -45,7 +46,10 @@ class World:
         self.store = store or MemoryAnswerStore(keep=3600, size=1_000_000, clock=self.clock)
         self.metrics = Metrics()
         self.registry = Registry()
-        self.subscription = self.broker.subscription(GROUP, [RESPONSES, CHUNKS])
+        self.members = {
+            topic: self.broker.subscription(f"{GROUP}.{topic}", [topic]) for topic in (RESPONSES, CHUNKS)
+        }
+        self.subscription = Together(self.members)
         self.admin = self.broker.admin()
         self.replies = Replies(
             Topics(RESPONSES, CHUNKS), self.subscription, self.admin, self.store, self.registry, self.metrics
@@ -67,6 +71,20 @@ class World:
                 self.clock,
             )
         )
+
+    @property
+    def owned(self) -> set[TopicPartition]:
+        """The partitions that are this gateway's."""
+        return {place for member in self.members.values() for place in member.owned}
+
+    @property
+    def committed(self) -> Mapping[TopicPartition, Position]:
+        """Where the gateways' groups stand."""
+        return {
+            place: at
+            for topic in self.members
+            for place, at in self.broker.group(f"{GROUP}.{topic}").committed.items()
+        }
 
     async def start(self) -> "World":
         """Join the group, and wait until answers would be read."""

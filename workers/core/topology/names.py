@@ -44,10 +44,9 @@ class Names:
         """The consumer group of the routers."""
         return f"{self._deployment}.router"
 
-    @property
-    def gateway_group(self) -> str:
-        """The consumer group of the gateways."""
-        return f"{self._deployment}.gateway"
+    def gateway_group(self, kind: str) -> str:
+        """The consumer group of the gateways for what comes back to them: `responses` or `chunks`."""
+        return f"{self._deployment}.gateway.{kind}"
 
     def worker_group(self, target: str) -> str:
         """The consumer group of a target's workers."""
