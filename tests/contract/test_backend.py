@@ -1,116 +1,36 @@
-"""What every backend promises, kept by the fake, by the HTTP one on a stub server and by the SQL one on SQLite."""
+"""What every backend promises: kept by the fake and by each protocol against a service that misbehaves."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from pydantic import SecretStr
 
 from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
-from workers.backends.memory import MemoryBackend
-from workers.backends.openai import OpenAIBackend
-from workers.backends.sql import SqlBackend
-from workers.core.clock import SystemClock
+from tests.contract.backend_rigs import OPENERS, SECRET, Rig
+from tests.support import eventually
 from workers.core.errors import MessageError, TransientError
-from workers.core.ports import Answer, Backend, Call
-from workers.core.topology.model import Instance, OpenAITarget, ParameterSource, SqlTarget
-from workers.local.stub_model import Faults, StubModel, serving
-
-SECRET = "sk-CANARY-1234567890"
-ENDLESS = (
-    "with recursive n(i) as (select 1 union all select i + 1 from n) "
-    "select max(i) as status from n where :order_id != ''"
-)
-
-
-@dataclass
-class Rig:
-    """A backend and the means to put it into each situation that the promises speak of."""
-
-    backend: Backend
-    break_down: Callable[[], None]
-    hang: Callable[[], None]
-
-
-@asynccontextmanager
-async def memory(tmp_path: Path) -> AsyncIterator[Rig]:
-    backend = MemoryBackend()
-
-    def break_down() -> None:
-        backend.default = TransientError(ErrorClass.CONNECT, "gone")
-
-    yield Rig(backend, break_down, backend.hold)
-    await backend.close()
-
-
-@asynccontextmanager
-async def openai(tmp_path: Path) -> AsyncIterator[Rig]:
-    stub = StubModel()
-    async with serving(stub) as url:
-        instance = Instance(url=url, api_key=SecretStr(SECRET))
-        backend = OpenAIBackend(instance, OpenAITarget(type="openai", instances=(instance,)), SystemClock())
-
-        def break_down() -> None:
-            stub.faults = Faults(reset_rate=1)
-
-        def hang() -> None:
-            stub.faults = Faults(hang_rate=1)
-
-        yield Rig(backend, break_down, hang)
-        await backend.close()
-
-
-@asynccontextmanager
-async def sql(tmp_path: Path) -> AsyncIterator[Rig]:
-    file = tmp_path / "orders.db"
-    with sqlite3.connect(file) as database:
-        database.execute("create table orders (order_id text, status text)")
-        database.execute("insert into orders values ('123456', 'shipped')")
-    database.close()
-    target = SqlTarget(
-        type="sql",
-        dsn=SecretStr(f"sqlite:///{file}"),
-        query="select status from orders where order_id = :order_id",
-        parameters={"order_id": ParameterSource(pattern=r"\d{6,}")},
-        answer="{status}",
-    )
-    endless = SqlBackend(target.model_copy(update={"query": ENDLESS}))
-    backend = SqlBackend(target)
-
-    def hang() -> None:
-        backend._query = endless._query
-
-    yield Rig(backend, file.unlink, hang)
-    await backend.close()
-    await endless.close()
-
-
-OPENERS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rig]]] = {
-    "memory": memory,
-    "openai": openai,
-    "sql": sql,
-}
+from workers.core.ports import Answer, Backend, Call, Piece, Sink
 
 
 @pytest.fixture(params=OPENERS)
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with OPENERS[request.param](tmp_path) as rig:
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    broker = request.getfixturevalue("kafka") if request.param == "kafka" else ""
+    async with OPENERS[request.param](request.getfixturevalue("tmp_path"), broker) as rig:
         yield rig
 
 
-def call(timeout: float = 10.0, text: str = "where is order 123456, PROMPT-CANARY?") -> Call:
+def call(
+    timeout: float = 10.0, text: str = "where is order 123456, PROMPT-CANARY?", sink: Sink | None = None
+) -> Call:
     payload = Payload(text=text)
-    return Call(Request(message_id="m1", source="test", payload=payload, timestamp=1), timeout)
+    return Call(Request(message_id="m1", source="test", payload=payload, timestamp=1), timeout, None, sink)
 
 
 async def failure(backend: Backend, one: Call) -> MessageError:
     with pytest.raises(MessageError) as caught:
         await backend.call(one)
+    assert "CANARY" not in f"{caught.value!r} {caught.value} {caught.value.reason}"
     return caught.value
 
 
@@ -131,7 +51,19 @@ async def test_a_hundred_calls_at_once_are_all_answered(rig: Rig) -> None:
     assert len({answer.text for answer in answers}) == 1
 
 
+async def test_pieces_come_in_order_and_make_up_the_answer(rig: Rig) -> None:
+    pieces: list[Piece] = []
+    answer = await rig.backend.call(call(sink=pieces.append))
+    assert answer.text
+    if rig.streams:
+        assert len(pieces) > 1
+        assert "".join(piece.text for piece in pieces) == answer.text
+    else:
+        assert pieces == []
+
+
 async def test_a_call_that_takes_too_long_is_a_timeout(rig: Rig) -> None:
+    await rig.backend.call(call())
     rig.hang()
     error = await failure(rig.backend, call(timeout=0.1))
     assert isinstance(error, TransientError)
@@ -139,6 +71,7 @@ async def test_a_call_that_takes_too_long_is_a_timeout(rig: Rig) -> None:
 
 
 async def test_a_cancelled_call_ends_at_once_and_the_backend_is_still_good(rig: Rig) -> None:
+    await rig.backend.call(call())
     rig.hang()
     task = asyncio.create_task(rig.backend.call(call(timeout=2)))
     await asyncio.sleep(0)
@@ -158,11 +91,63 @@ async def test_a_backend_that_breaks_down_is_worth_another_attempt(rig: Rig) -> 
     assert error.error_class is ErrorClass.CONNECT
 
 
+async def test_a_stream_that_breaks_is_worth_another_attempt(rig: Rig) -> None:
+    await rig.backend.call(call())
+    rig.break_down()
+    error = await failure(rig.backend, call(sink=lambda _: None))
+    assert isinstance(error, TransientError)
+    assert error.error_class is ErrorClass.CONNECT
+
+
+async def test_nobody_at_the_address_is_a_connection_failure(rig: Rig) -> None:
+    if rig.unreachable is not None:
+        error = await failure(rig.unreachable, call(timeout=2))
+        assert isinstance(error, TransientError)
+        assert error.error_class is ErrorClass.CONNECT
+
+
+async def test_each_failure_has_its_class_and_says_nothing_of_the_prompt(rig: Rig) -> None:
+    for error_class, fail in rig.failures.items():
+        fail()
+        assert (await failure(rig.backend, call())).error_class is error_class
+
+
+async def test_an_answer_that_is_none_is_the_backends_failure(rig: Rig) -> None:
+    if rig.garble is not None:
+        rig.garble()
+        error = await failure(rig.backend, call())
+        assert isinstance(error, TransientError)
+        assert error.error_class is ErrorClass.UPSTREAM_5XX
+
+
+async def test_an_answer_without_end_is_cut_off(rig: Rig) -> None:
+    if rig.overflow is not None:
+        rig.overflow()
+        assert (await failure(rig.backend, call())).error_class is ErrorClass.UPSTREAM_5XX
+
+
+async def test_a_redirect_is_an_error(rig: Rig) -> None:
+    if rig.redirect is not None:
+        rig.redirect()
+        assert (await failure(rig.backend, call())).error_class is ErrorClass.UPSTREAM_5XX
+
+
 async def test_reasons_hold_neither_prompts_nor_secrets(rig: Rig) -> None:
+    await rig.backend.call(call())
     rig.break_down()
     error = await failure(rig.backend, call())
-    text = f"{error!r} {error} {error.reason}"
-    assert "CANARY" not in text
+    assert error.reason
+
+
+async def test_a_call_under_way_when_the_backend_is_let_go_fails_as_a_connection(rig: Rig) -> None:
+    await rig.backend.call(call())
+    rig.hang()
+    task = asyncio.create_task(rig.backend.call(call(timeout=3)))
+    await asyncio.wait({task}, timeout=0.1)
+    await rig.backend.close()
+    await eventually(task.done)
+    with pytest.raises(MessageError):
+        await task
 
 
 async def test_closing_twice_does_no_harm(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from workers.core.ports import Answer, Call, Publisher, Reader
 from workers.core.records import Outgoing, Received
 from workers.core.topology.model import KafkaTarget
 
-_READ_SECONDS = 0.5
+_READ_SECONDS = 0.2
 _FLUSH_SECONDS = 2.0
 
 
@@ -81,8 +81,7 @@ class KafkaBackend:
     async def close(self) -> None:
         """See `Backend`. Calls under way fail as `connect`."""
         self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
+        if self._opening is not None:  # not cancelled: a client that is in use can't be closed
             await asyncio.wait({self._opening})
         session, self._session = self._session, None
         if session is not None:
@@ -108,15 +107,12 @@ class KafkaBackend:
         if self._opening is None:
             self._opening = asyncio.create_task(self._begin())
             self._opening.add_done_callback(self._began)
-        opening = self._opening
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError as error:
-            if not opening.cancelled():
-                raise
-            raise failure(ErrorClass.CONNECT, f"{self._name} was let go while it was being called") from error
+        return await asyncio.shield(self._opening)  # others wait for it too
 
     async def _begin(self) -> "_Session":
+        before, self._session = self._session, None
+        if before is not None:
+            await before.close()
         try:
             pair = self._open_pair(self._target)
         except UsageError as error:
@@ -129,9 +125,6 @@ class KafkaBackend:
             raise failure(
                 ErrorClass.CONNECT, f"{self._name} can't be reached, or its topics are missing"
             ) from error
-        except BaseException:
-            await session.close()
-            raise
         self._session = session
         return session
 
@@ -168,11 +161,12 @@ class _Session:
     correlation: str
     replies: "dict[str, asyncio.Future[bytes | None]]" = field(default_factory=dict)
     reading: "asyncio.Task[None] | None" = None
+    closing: bool = False
 
     @property
     def alive(self) -> bool:
         """Whether answers are being read."""
-        return self.reading is not None and not self.reading.done()
+        return self.reading is not None and not self.reading.done() and not self.closing
 
     async def start(self) -> None:
         """Find the end of the answers: what comes from now on is seen. Raises `UnreachableError`, `UsageError`."""
@@ -188,15 +182,15 @@ class _Session:
     async def close(self) -> None:
         """Let go of both ends; who waits learns it."""
         self._fail(failure(ErrorClass.CONNECT, f"{self.name} was let go while it was being called"))
+        self.closing = True
         if self.reading is not None:
-            self.reading.cancel()
             await asyncio.wait({self.reading})
         await self.pair.reader.close()
         await self.pair.publisher.close(Deadline.after(_FLUSH_SECONDS))
 
     async def _read(self) -> None:
         try:
-            while True:
+            while not self.closing:
                 for record in await self.pair.reader.read(_READ_SECONDS):
                     self._hand_out(record)
         except (UnreachableError, UsageError):

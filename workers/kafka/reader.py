@@ -17,7 +17,6 @@ from workers.kafka.logs import client_logger
 BEGINNING = "beginning"
 END = "end"
 
-_NETWORK_TIMEOUT = 10.0
 _AHEAD_KB = 8192  # fetched ahead; small records take several times that in the client
 _Result = TypeVar("_Result")
 
@@ -26,7 +25,8 @@ class KafkaReader:
     """Reads from the beginning, the end, or so many records before the end of each partition.
 
     `start_at` is `beginning`, `end`, a number of records before the end, or an offset for each partition; a partition
-    that has none there, or one that was deleted, is read from its beginning. `config` is librdkafka's.
+    that has none there, or one that was deleted, is read from its beginning. `config` is librdkafka's; `patience` is
+    in seconds: how long `start` waits for the cluster.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class KafkaReader:
         config: Mapping[str, object],
         topics: Sequence[str],
         start_at: str | int | Mapping[TopicPartition, int] = END,
+        patience: float = 10.0,
     ) -> None:
         self._topics = topics
+        self._patience = patience
         self._start_at = start_at
         self._consumer = Consumer(
             {
@@ -84,7 +86,7 @@ class KafkaReader:
         self._consumer.assign(partitions)
 
     def _partitions(self, topic: str) -> list[ClientPartition]:
-        known = self._consumer.list_topics(topic, timeout=_NETWORK_TIMEOUT).topics[topic]
+        known = self._consumer.list_topics(topic, timeout=self._patience).topics[topic]
         if known.error is not None:
             raise UsageError(
                 f"topic {topic!r} can't be read ({known.error.str()}); `relayfleet topology apply` creates it"
@@ -93,7 +95,7 @@ class KafkaReader:
 
     def _positioned(self, topic: str, partition: int) -> ClientPartition:
         place = ClientPartition(topic, partition)
-        first, end = self._consumer.get_watermark_offsets(place, timeout=_NETWORK_TIMEOUT)
+        first, end = self._consumer.get_watermark_offsets(place, timeout=self._patience)
         offset = self._start(TopicPartition(topic, partition), first, end)
         if offset < end:
             self._left.add((topic, partition))
