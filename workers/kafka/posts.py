@@ -13,7 +13,7 @@ from workers.kafka.sizes import headers_size
 
 _CONFIG: Mapping[str, object] = {
     "acks": "1",
-    "linger.ms": 50,
+    "linger.ms": 200,
     "compression.type": "lz4",
     "queue.buffering.max.messages": 50_000,
     "queue.buffering.max.kbytes": 64 * 1024,

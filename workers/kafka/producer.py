@@ -3,6 +3,10 @@
 Delivery reports are collected on the event loop, by a short poll every millisecond while records are out. A thread of
 its own for them was measured and is slower: librdkafka takes the GIL once a report, and on a busy loop each of those
 waits for the interpreter's switch interval.
+
+Records are gathered into batches here: what comes while others are on their way goes out when those have arrived, or
+after `hold`. So a record on its own leaves at once, and many share a request. The client's own linger delays all alike,
+and polls without pause in its last millisecond.
 """
 
 import asyncio
@@ -42,7 +46,7 @@ class PublisherPolicy:
 
     max_message_bytes: int = DEFAULT_MAX_BYTES
     topic_max_bytes: Mapping[str, int] = field(default_factory=dict)
-    linger: float = 0.001
+    hold: float = 0.005  # seconds that records wait at most for those before them
     compression: str = "lz4"
     queue_records: int = 100_000
     queue_bytes: int = 256 * 1024 * 1024
@@ -55,7 +59,7 @@ class PublisherPolicy:
         return {
             "acks": "all",
             "enable.idempotence": True,
-            "linger.ms": self.linger * 1000,
+            "linger.ms": 0,
             "compression.type": self.compression,
             "message.max.bytes": max(limits),
             # A batch larger than a topic's limit would be refused with every small record in it.
@@ -131,8 +135,9 @@ class KafkaPublisher:
         self._policy = policy or PublisherPolicy()
         self._metrics = metrics
         self._open: set[_Delivery] = set()
-        # Deliveries that found the queue full, with what is left of each; later ones line up behind them.
+        # Deliveries that wait for those before them or found the queue full, with what is left of each.
         self._waiting: deque[tuple[_Delivery, Sequence[Outgoing]]] = deque()
+        self._sent_at = 0.0  # loop time at which something was last handed to the client
         self._fatal: FatalError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._interval = 0.0
@@ -156,10 +161,12 @@ class KafkaPublisher:
             done.set_result(None)
             return done
         delivery = _Delivery(self, done, len(records))
+        busy = bool(self._open)
         self._open.add(delivery)
-        if self._waiting:
+        if busy:
             self._waiting.append((delivery, records))
         else:
+            self._sent_at = loop.time()
             self._send(delivery, records)
         if self._interval != _BUSY_TICK:
             self._wake(loop)
@@ -236,8 +243,11 @@ class KafkaPublisher:
         if not delivery.left:
             delivery.finish()
 
-    def _send_waiting(self) -> None:
-        """Send what found the queue full, until it is full again."""
+    def _send_waiting(self, now: float) -> None:
+        """Send what waits, if its time has come, and until the queue is full."""
+        if len(self._open) > len(self._waiting) and now - self._sent_at < self._policy.hold:
+            return
+        self._sent_at = now
         before = -1
         while self._waiting and len(self._producer) != before:
             before = len(self._producer)
@@ -272,7 +282,7 @@ class KafkaPublisher:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         served = self._producer.poll(0)
         if self._waiting:
-            self._send_waiting()
+            self._send_waiting(loop.time())
         self._posts.poll()
         self._quiet = 0 if served else self._quiet + 1
         if not self._open:
