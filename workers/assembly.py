@@ -21,7 +21,7 @@ from workers.core.ports import Admin, OutcomeStore, Publisher, Reader, SessionSt
 from workers.core.records import TopicPartition
 from workers.core.settings import Settings
 from workers.core.topology.live import LiveTopology
-from workers.core.topology.model import Topology
+from workers.core.topology.model import KafkaTarget, Topology
 from workers.core.topology.names import Names
 from workers.kafka.admin import KafkaAdmin
 from workers.kafka.consumer import KafkaSubscription
@@ -35,6 +35,7 @@ from workers.stores.memory import MemoryOutcomeStore
 from workers.stores.shared import SharedStores
 
 if TYPE_CHECKING:
+    from workers.backends.kafka import TopicPair
     from workers.inference.build import Fleet
     from workers.inference.service import WorkerService
     from workers.inference.worker import TargetWorker
@@ -296,7 +297,7 @@ def worker_maker(
     from workers.inference.build import build_worker, group_topics
 
     def make(topology: Topology, target: str) -> Callable[[], "TargetWorker"]:
-        opened = open_backends(target, topology.targets[target], fleet.around.clock)
+        opened = open_backends(target, topology.targets[target], fleet.around.clock, open_pair)
 
         def build() -> "TargetWorker":
             # The new protocol refuses a static member until its predecessor's session has ended.
@@ -313,6 +314,18 @@ def worker_maker(
         return build
 
     return make
+
+
+def open_pair(target: KafkaTarget) -> "TopicPair":
+    """Both ends of a `kafka` target's conversation; a question that is not delivered in a call's time is dropped."""
+    from workers.backends.kafka import TopicPair
+
+    config = client_config(target.kafka)
+    policy = PublisherPolicy(delivery_timeout=target.timeout)
+    return TopicPair(
+        KafkaPublisher(config, Metrics(), policy),
+        KafkaReader(config, [target.responses], END, min(target.timeout, 10.0)),
+    )
 
 
 def open_board(topology: Topology, settings: Settings, publisher: Publisher) -> tuple[Cluster, Board]:
