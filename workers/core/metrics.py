@@ -128,6 +128,11 @@ CACHE = Definition(
     "Questions that a cache was asked, by result: exact, semantic, missed, bypassed.",
     ("target", "result"),
 )
+LIMITED = Definition(
+    "relayfleet_limited_total",
+    "Messages that a limit or budget put off (waited) or turned away (refused), by what was used up.",
+    ("target", "scope", "kind", "result"),
+)
 STORE_FAILURES = Definition(
     "relayfleet_store_failures_total", "Times that the store of outcomes did not answer.", ("target",)
 )
@@ -164,6 +169,7 @@ GATEWAY_ANSWERS = Definition(
     "Answers that came for gateways' requests, by whether somebody waited here: waited_for, kept.",
     ("how",),
 )
+GATEWAY_WEBSOCKETS = Definition("relayfleet_gateway_websockets", "WebSockets that are open.")
 GATEWAY_WAITING = Definition("relayfleet_gateway_waiting", "Requests that a client waits for.")
 GATEWAY_RESPONSES = Definition(
     "relayfleet_gateway_responses_total",

@@ -25,6 +25,8 @@ from workers.gateway.replies import Replies, Topics
 from workers.gateway.service import GatewayService
 from workers.gateway.tokens import Tokens, reader_of
 from workers.gateway.watch import KafkaWatch
+from workers.gateway.websocket_front import WebSocketFront
+from workers.gateway.websocket_sessions import Sessions
 
 log = structlog.get_logger()
 
@@ -81,13 +83,16 @@ async def build_gateway(topology: Topology, ports: GatewayPorts, listening: List
     relay = Relay(deps)
     authenticator = await _authenticator(settings, tenants, ports.clock, listening)
     parts = Parts(relay, authenticator, settings, ports.metrics, ports.clock)
-    return GatewayService(relay, replies, registry, watch, fronts(topology, parts, listening), ports.clock)
+    return GatewayService(
+        relay, replies, registry, watch, fronts(topology, parts, ports, listening), ports.clock
+    )
 
 
-def fronts(topology: Topology, parts: Parts, listening: Listening) -> list[Front]:
+def fronts(topology: Topology, parts: Parts, ports: GatewayPorts, listening: Listening) -> list[Front]:
     """Every way in."""
     openai = OpenAIFront(parts, passed_on(topology))
-    app = build_app(parts, openai.routes())
+    sockets = WebSocketFront(parts, Sessions(ports.store))
+    app = build_app(parts, [*openai.routes(), *sockets.routes()])
     return [HttpServer(app, parts.settings, listening.host, listening.port)]
 
 

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from workers.core.topology.base import Strict, Text, TextList
 from workers.core.topology.values import Bytes, Count, Seconds
+from workers.core.topology.websocket import WebSockets
 
 Port = Annotated[Count, Field(ge=0, le=65_535)]
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -88,3 +89,4 @@ class Gateway(Strict):
     limits: Limits = Limits()
     answers: Answers = Answers()
     cors: Cors = Cors()
+    websocket: WebSockets = WebSockets()
