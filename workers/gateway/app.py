@@ -1,35 +1,42 @@
 """The HTTP application: routes, request ids, and every error in one form."""
 
-import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
 from prometheus_client import Counter
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.core import metrics as m
 from workers.core.metrics import Metrics
-from workers.gateway.front import Parts
-from workers.gateway.http_forward import REQUEST_ID, Forward
+from workers.gateway.front import Parts, header
+from workers.gateway.http_forward import FORWARD, REQUEST_ID, Forward
 from workers.gateway.openapi import description_routes
 from workers.gateway.problems import Problem, problem_of
 from workers.gateway.refusals import RefusalError
+from workers.gateway.waiting import new_id
 
 log = structlog.get_logger()
 
 _LONGEST_REQUEST_ID = 128
 _PROTOCOL = "http"
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(parts: Parts, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The application, with the routes of other fronts beside our own."""
-    routes = [*Forward(parts).routes(), *more, *description_routes()]
-    app: ASGIApp = Outermost(Router(routes, redirect_slashes=False), parts)
+    forward = Forward(parts)
+    routes = [*forward.routes(), *more, *description_routes()]
+    app: ASGIApp = Outermost(
+        Router(routes, redirect_slashes=False), {("POST", FORWARD): forward.forward}, parts
+    )
     origins = parts.settings.cors.origins
     if origins:
         app = CORSMiddleware(
@@ -56,10 +63,14 @@ def build_app(parts: Parts, more: Sequence[BaseRoute] = ()) -> ASGIApp:
 
 
 class Outermost:
-    """Gives every request an id, and every error its form."""
+    """Gives every request an id, and every error its form.
 
-    def __init__(self, router: Router, parts: Parts) -> None:
+    `direct` are endpoints by method and path that are not looked for among the routes: those that are asked most.
+    """
+
+    def __init__(self, router: Router, direct: Mapping[tuple[str, str], Handler], parts: Parts) -> None:
         self._router = router
+        self._direct = direct
         self._counts = _Counts(parts.metrics)
         self._clock = parts.clock
         self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, _PROTOCOL)
@@ -71,7 +82,7 @@ class Outermost:
             await self._router(scope, receive, send)
             return
         began = self._clock.monotonic()
-        request_id = request_id_of(Headers(scope=scope).get("x-request-id"))
+        request_id = request_id_of(header(scope, b"x-request-id"))
         scope[REQUEST_ID] = request_id
         scope["app"] = self  # so that the router raises what it does not find, for us to tell
         status = 0
@@ -80,13 +91,20 @@ class Outermost:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    _NO_SNIFFING,
+                ]
             await send(message)
 
         try:
-            await self._router(scope, receive, send_with_id)
+            handler = self._direct.get((scope["method"], scope["path"]))
+            if handler is None:
+                await self._router(scope, receive, send_with_id)
+            else:
+                response = await handler(Request(scope, receive))
+                await response(scope, receive, send_with_id)
         except Exception as error:
             problem = _problem(error, request_id)
             if status:  # the answer has begun: nothing can be told any more
@@ -117,7 +135,7 @@ def request_id_of(shown: str | None) -> str:
     """The client's own, where it can stand in a log line and a header; else a new one."""
     if shown and len(shown) <= _LONGEST_REQUEST_ID and shown.isascii() and shown.isprintable():
         return shown
-    return uuid.uuid4().hex
+    return new_id()
 
 
 def _problem(error: Exception, request_id: str) -> Problem:

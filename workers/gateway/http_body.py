@@ -5,10 +5,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from schemas.errors import ErrorClass
 from workers.core.topology.gateway import Limits
+from workers.gateway.front import header
 from workers.gateway.refusals import RefusalError, malformed, too_large
 
 _TYPES = frozenset({"application/json"})
@@ -16,7 +17,7 @@ _TYPES = frozenset({"application/json"})
 
 async def read_json(request: Request, limits: Limits, patience: float) -> dict[str, Any]:
     """The body as an object. Raises `RefusalError`; `patience` is how many seconds it may take to come."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
     if kind not in _TYPES:
         raise _unsupported(kind)
     return parse(await read(request, limits.body, patience), limits.depth)
@@ -24,21 +25,30 @@ async def read_json(request: Request, limits: Limits, patience: float) -> dict[s
 
 async def read(request: Request, most: int, patience: float) -> bytes:
     """The body's bytes. What its length says is believed only where it is too much."""
-    declared = request.headers.get("content-length", "")
+    declared = header(request.scope, b"content-length") or ""
     if declared.isdigit() and int(declared[:20]) > most:
         raise _too_large(most)
-    body = b""
     try:
         async with asyncio.timeout(patience):
-            async for piece in request.stream():
-                body = body + piece if body else piece
-                if len(body) > most:
-                    raise _too_large(most)
+            return await _receive(request, most)
     except TimeoutError as error:
         raise malformed("the body did not come in time") from error
-    except ClientDisconnect as error:
-        raise malformed("the body ended early") from error
-    return body
+
+
+async def _receive(request: Request, most: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise malformed("the body ended early")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > most:
+            raise _too_large(most)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def parse(body: bytes, depth: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from workers.gateway.auth import Identity
-from workers.gateway.front import Parts
+from workers.gateway.front import Parts, header
 from workers.gateway.http_body import read_json
 from workers.gateway.http_events import EVENT_STREAM, EventStream
 from workers.gateway.problems import problem_of_reply
@@ -29,6 +29,7 @@ _ENVELOPE = ("message_id", "source", "timestamp", "tenant")
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?", re.IGNORECASE)
 _ASYNC = re.compile(r"\brespond-async\b", re.IGNORECASE)
 _COME_AGAIN = "1"  # seconds
+_NO_QUERY: Mapping[str, str] = {}
 
 
 class Wish(NamedTuple):
@@ -57,7 +58,7 @@ class Forward:
         """Ask."""
         identity = await self._parts.identify(request)
         body = await read_json(request, self._settings.limits, self._settings.idle)
-        wish = self._wish(request.headers.get("prefer", ""))
+        wish = self._wish(header(request.scope, b"prefer") or "")
         question = _question(request, body, identity)
         pending = await self._relay.submit(question)
         if question.stream:
@@ -96,7 +97,8 @@ class Forward:
 
 def _question(request: Request, body: dict[str, Any], identity: Identity) -> Question:
     fields = _envelope(body)
-    key = request.headers.get("idempotency-key")
+    scope = request.scope
+    key = header(scope, b"idempotency-key")
     if key is not None:
         key = key.strip().removeprefix('"').removesuffix('"')
         if fields.get("message_id") not in (None, key):
@@ -104,15 +106,15 @@ def _question(request: Request, body: dict[str, Any], identity: Identity) -> Que
         if not key:
             raise malformed("Idempotency-Key is empty")
         fields["message_id"] = key
-    query = request.query_params
+    query: Mapping[str, str] = request.query_params if scope["query_string"] else _NO_QUERY
     return Question(
         fields,
         identity.client,
         identity.tenant,
-        stream=_wants_stream(query, request.headers.get("accept", "")),
+        stream=_wants_stream(query, header(scope, b"accept") or ""),
         target=query.get("target"),
-        traceparent=request.headers.get("traceparent"),
-        tracestate=request.headers.get("tracestate"),
+        traceparent=header(scope, b"traceparent"),
+        tracestate=header(scope, b"tracestate"),
     )
 
 

@@ -10,6 +10,7 @@ from schemas.chunk import Chunk
 from schemas.codec import decode_response
 from schemas.response import Response
 from workers.gateway.refusals import RefusalError, throttled
+from workers.gateway.waiting import done_within
 
 _LINGER = (
     0.5  # seconds for the last pieces when the response is there already: two partitions have no common order
@@ -50,10 +51,10 @@ class Pending:
         self.reply: Reply | None = None
         self.on_leave: Callable[[Pending], None] = lambda _: None
         self._buffer = buffer
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._chunks: deque[Chunk] = deque()
         self._held = 0
-        self._woken = asyncio.Event()  # something has come since this was cleared
+        self._woken: asyncio.Future[None] | None = None  # whoever waits for pieces
         self._run: str | None = None
         self._next = 0
         self._complete = False
@@ -66,12 +67,7 @@ class Pending:
 
     async def wait(self, seconds: float | None) -> Reply | None:
         """The same, as it came."""
-        if self.reply is None:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return None
+        await done_within(self._arrived, seconds)
         return self.reply
 
     async def chunks(self) -> AsyncIterator[Chunk]:
@@ -91,18 +87,13 @@ class Pending:
 
     async def _more(self) -> bool:
         """Wait for another piece. False: there will be none."""
-        while not self._chunks:
-            if self._arrived.is_set() and self._complete:
+        while not self._chunks and not self._overrun:
+            if self._arrived.done() and self._complete:
                 return False
             limit = None if self.reply is None else (_LINGER_UNSTARTED if self._run is None else _LINGER)
-            self._woken.clear()
-            try:
-                async with asyncio.timeout(limit):
-                    await self._woken.wait()
-            except TimeoutError:
+            self._woken = asyncio.get_running_loop().create_future()
+            if not await done_within(self._woken, limit):
                 return False
-            if self._overrun:
-                return True
         return True
 
     def cancel(self) -> None:
@@ -112,16 +103,14 @@ class Pending:
 
     def give_up(self) -> None:
         """Whoever waits for the answer is sent away with the id."""
-        self._arrived.set()
         self._complete = True
-        self._woken.set()
+        self._arrive()
 
     def answered(self, reply: Reply) -> None:
         """The response has come."""
         if self.reply is None:
             self.reply = reply
-            self._arrived.set()
-            self._woken.set()
+            self._arrive()
 
     def chunk(self, chunk: Chunk) -> None:
         """A piece has come. One that does not follow on the last one is left out."""
@@ -137,7 +126,16 @@ class Pending:
             self._chunks.clear()
         else:
             self._chunks.append(chunk)
-        self._woken.set()
+        self._wake()
+
+    def _arrive(self) -> None:
+        if not self._arrived.done():
+            self._arrived.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     def __enter__(self) -> "Pending":
         return self

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from schemas.headers import Headers
 from workers.core.clock import Clock
 from workers.core.deadlines import Deadline
 from workers.gateway.refusals import invalid, too_large
+from workers.gateway.waiting import new_id
 
 SOURCE = "gateway"
 """The `source` of a request whose client names none."""
@@ -62,7 +62,7 @@ def envelope_of(question: Question, clock: Clock, *, most_text: int, tenants: bo
     fields = dict(question.fields)
     named = fields.get("message_id") is not None
     if not named:
-        fields["message_id"] = f"req_{uuid.uuid4().hex}"
+        fields["message_id"] = f"req_{new_id()}"
     if fields.get("source") is None:
         fields["source"] = SOURCE
     if fields.get("timestamp") is None:

@@ -26,6 +26,7 @@ from workers.gateway.pending import Pending, Registry, Reply, key_of
 from workers.gateway.question import Envelope, Question, envelope_of, record_headers
 from workers.gateway.refusals import RefusalError, forbidden, invalid, too_large, unavailable, unroutable
 from workers.gateway.replies import Replies
+from workers.gateway.waiting import done_within
 from workers.gateway.watch import KafkaWatch
 
 __all__ = ["Pending", "Question", "RefusalError", "Relay", "Reply", "State"]
@@ -116,6 +117,11 @@ class Relay:
         known = self._deps.tenants.get(tenant) if tenant is not None else None
         return self._deps.targets if known is None or not known.targets else frozenset(known.targets)
 
+    @property
+    def in_service(self) -> bool:
+        """Whether a question would be taken now."""
+        return not (self._stopping or self._deps.watch.away) and self._deps.replies.in_service
+
     def stop(self) -> None:
         """Take nothing more."""
         self._stopping = True
@@ -205,21 +211,22 @@ class Relay:
         headers = record_headers(question, places, self._clock)
         record = Outgoing(self._deps.requests, envelope.key, envelope.value, headers)
         delivery = asyncio.ensure_future(self._deps.publisher.deliver([record]))
-        try:
-            async with asyncio.timeout(self._settings.confirm):
-                await asyncio.shield(delivery)
-        except PermanentError as error:
-            if error.error_class is ErrorClass.TOO_LARGE:
-                raise too_large("the request is larger than the fleet takes") from error
-            raise RefusalError(error.error_class, "the request can't be written") from error
-        except (TimeoutError, FatalError) as error:
+        if not await done_within(delivery, self._settings.confirm):
             delivery.cancel()
-            self._deps.watch.missed("a request was not confirmed")
-            raise unavailable(
-                "the broker did not confirm the request; ask again under the same id",
-                _SOON,
-                envelope.message_id,
-            ) from error
+            raise self._unconfirmed(envelope)
+        error = delivery.exception()
+        if error is None:
+            return
+        if isinstance(error, FatalError):
+            raise self._unconfirmed(envelope) from error
+        if isinstance(error, PermanentError) and error.error_class is ErrorClass.TOO_LARGE:
+            raise too_large("the request is larger than the fleet takes") from error
+        raise RefusalError(ErrorClass.INTERNAL, "the request can't be written") from error
+
+    def _unconfirmed(self, envelope: Envelope) -> RefusalError:
+        self._deps.watch.missed("a request was not confirmed")
+        told = "the broker did not confirm the request; ask again under the same id"
+        return unavailable(told, _SOON, envelope.message_id)
 
     # -- answers that others read --------------------------------------------------------------------------------
 

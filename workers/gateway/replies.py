@@ -168,9 +168,10 @@ class Replies:
     def _response(self, record: Received) -> None:
         value = record.value
         # What no gateway asked for is somebody else's; a gateway asks in JSON, and is answered so.
-        if value is None or value[:1] != b"{" or h.reply_partition(record.headers) is None:
+        headers = dict(record.headers)
+        if value is None or value[:1] != b"{" or h.REPLY_PARTITION not in headers:
             return
-        key = _key(record)
+        key = _key(headers)
         if key is None:
             return
         waiting = self._registry.waiting(key)
@@ -182,7 +183,7 @@ class Replies:
         self._read += 1
 
     def _chunk(self, record: Received) -> None:
-        key = _key(record)
+        key = _key(dict(record.headers))
         waiting = self._registry.waiting(key) if key is not None else []
         if not waiting:
             return
@@ -306,6 +307,10 @@ class Replies:
             self.failed(error)
 
 
-def _key(record: Received) -> str | None:
-    message_id = h.get(record.headers, h.MESSAGE_ID)
-    return key_of(h.get(record.headers, h.TENANT), message_id) if message_id is not None else None
+def _key(headers: Mapping[str, bytes | None]) -> str | None:
+    message_id, tenant = headers.get(h.MESSAGE_ID), headers.get(h.TENANT)
+    if message_id is None:
+        return None
+    return key_of(
+        None if tenant is None else tenant.decode("utf-8", "replace"), message_id.decode("utf-8", "replace")
+    )
