@@ -65,10 +65,12 @@ async def send(client: ClientConnection, kind: str, **frame: Any) -> None:
     await client.send(orjson.dumps({"type": kind, **frame}).decode())
 
 
-async def until(client: ClientConnection, kind: str, name: str | None = None) -> list[dict[str, Any]]:
+async def until(
+    client: ClientConnection, kind: str, name: str | None = None, patience: float = 20.0
+) -> list[dict[str, Any]]:
     """The frames up to the first of this type, and for this request where it is named."""
     frames: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience):
         while not frames or frames[-1]["type"] != kind or (name and frames[-1].get("id") != name):
             frames.append(orjson.loads(await client.recv()))
     return frames
@@ -211,8 +213,8 @@ async def test_a_gateway_that_is_killed_loses_no_answer(site: Site) -> None:
     async with connect(site.first) as again:
         await send(again, "resume", session=welcome["session"])
         answered: set[str] = set()
-        while len(answered) < 20:
-            answered.add((await until(again, "answer"))[-1]["id"])
+        while len(answered) < 20:  # the group finds out that it is dead, and others read what came for it
+            answered.add((await until(again, "answer", patience=90))[-1]["id"])
 
 
 def gateway_of(site: Site, address: str) -> Process:
