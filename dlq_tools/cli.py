@@ -34,9 +34,10 @@ def list_(
 
     async def main() -> None:
         async with open_session(topology, kafka) as session:
-            found = await look(session.admin, topics or [], session.names.dead_letters, session.now_ms)
+            own, ledger = session.names.dead_letters, await session.ledger()
+            found = await look(session.admin, topics or [], own, session.now_ms, ledger)
             rows = [each.public(session.now_ms) for each in found]
-        columns = ["topic", "depth", "oldest", "oldest_age", "newest", "rate_per_hour"]
+        columns = ["topic", "depth", "new", "on_record", "oldest", "oldest_age", "newest", "rate_per_hour"]
         emit(output, "topics", rows, columns)
 
     run(main)
@@ -112,7 +113,7 @@ def peek(
         async with open_session(topology, kafka) as session:
             chosen = await session.choose(Asked(topic, where, since, until))
             rows = await latest(session, chosen, number, reveal=reveal)
-        columns = ["position", "failed_at", "class", "target", "message_id", "message"]
+        columns = ["position", "failed_at", "state", "class", "target", "message_id", "message"]
         emit(
             output, "letters", rows, [*columns, "value"] if reveal else columns, {"topic": chosen.index.topic}
         )

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from dlq_tools import standing
 from workers.core.records import TopicPartition
 
 
@@ -90,16 +91,17 @@ def sql_name(name: str) -> str:
 
 
 def view_columns() -> dict[str, str]:
-    """Every name that `--where` may use, with the expression behind it over the stored fields."""
+    """Every name that `--where` may use, with the expression behind it over the stored fields and the ledger's."""
     columns = {sql_name(name): _expression(name) for name in STORED}
     position = "topic || ':' || partition || ':' || \"offset\""
-    return {"topic": "topic", "position": position, **columns, "payload": "value::JSON->'payload'"}
+    payload = "value::JSON->'payload'"
+    return {"topic": "topic", "position": position, **columns, "payload": payload, **standing.COLUMNS}
 
 
 def kinds() -> dict[str, str]:
     """Of every name that `--where` may use: `text`, `number`, `time` or `json`."""
     numbers = {sql_name(name) for name in _NUMBERS if not name.endswith(_TIME)}
-    times = {sql_name(name) for name in _NUMBERS if name.endswith(_TIME)}
+    times = {"state_at", *(sql_name(name) for name in _NUMBERS if name.endswith(_TIME))}
     return {
         name: "json"
         if name in JSON_COLUMNS

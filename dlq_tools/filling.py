@@ -25,14 +25,17 @@ _BATCH = 2000  # letters written at once
 _WAIT = 0.2  # seconds for one look at Kafka
 
 
-async def open_index(admin: Admin, home: Path, topic: str) -> Index:
-    """The index of a topic, as it was left. Raises `UsageError` where there is no such topic."""
+async def open_index(admin: Admin, home: Path, topic: str, ledger: Path | None = None) -> Index:
+    """The index of a topic, as it was left, with the ledger's file beside it.
+
+    Raises `UsageError` where there is no such topic.
+    """
     if topic not in await admin.topics([topic]):
         raise UsageError(
             f"there is no topic {topic!r} on this cluster; `relayfleet dlq list` shows those that begin with dlq."
         )
     cluster = await admin.cluster()
-    return Index.of(home, cluster.cluster_id, topic)
+    return Index.of(home, cluster.cluster_id, topic, ledger)
 
 
 async def fill(index: Index, admin: Admin, open_reader: OpenReader, tick: Tick | None = None) -> int:

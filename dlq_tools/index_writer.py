@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import duckdb
-import orjson
 
 from dlq_tools.columns import STORED, IndexedLetter, sql_type
+from dlq_tools.database import insert
 
 _LETTERS = 50_000
 _BYTES = 32 * 2**20
 """What one transaction holds at most, of letters and of their texts: it has to fit into DuckDB's memory."""
 
-_COLUMNS = ", ".join(f'unnest(batch."{name}")' for name in STORED)
-_SHAPE = orjson.dumps({name: [sql_type(name)] for name in STORED}).decode()
-# One JSON text a batch takes half the time of one list a column, and none of the interpreter's.
-_INSERT = f"INSERT INTO letters SELECT {_COLUMNS} FROM (SELECT from_json(?::JSON, ?) AS batch)"  # noqa: S608 - our own names
+_COLUMNS = {name: sql_type(name) for name in STORED}
 
 
 class IndexWriter:
@@ -36,12 +33,9 @@ class IndexWriter:
             return
         if not self._letters:
             self._connection.execute("BEGIN")
-        columns = zip(*letters, strict=True)
-        next(columns)  # the topic, which is the index's own
-        batch = orjson.dumps(dict(zip(STORED, columns, strict=True))).decode()
-        self._connection.execute(_INSERT, [batch, _SHAPE])
+        rows = (letter[1:] for letter in letters)  # the topic is the index's own
+        self._bytes += insert(self._connection, "letters", _COLUMNS, rows)
         self._letters += len(letters)
-        self._bytes += len(batch)
 
     def commit(self, progress: Mapping[int, int]) -> None:
         """Keep what was added, and that reading goes on at these offsets, by partition: both or neither."""

@@ -56,7 +56,7 @@ def show(
         settings = Settings.read()
         loaded = load(topology, settings)
         async with open_surroundings(loaded, settings, kafka) as around:
-            selection = IndexSelection(around.admin, around.open_reader, settings.home)
+            selection = IndexSelection(around, settings.home)
             command = ReplayRun(around, loaded, selection)
             job = command.known_job(name, ended=True)
             if around.ledger.state.count(name)[State.REPLAYED] and not is_running(around.ledger, name):
@@ -92,7 +92,7 @@ def cancel(
         settings = Settings.read()
         loaded = load(topology, settings)
         async with open_surroundings(loaded, settings, kafka) as around:
-            selection = IndexSelection(around.admin, around.open_reader, settings.home)
+            selection = IndexSelection(around, settings.home)
             command = ReplayRun(around, loaded, selection)
             job = await command.cancel(command.known_job(name, ended=True))
             found = _row(around, job)

@@ -192,13 +192,13 @@ class Letter(NamedTuple):
 def kind_of(key: str) -> str:
     """The prefix of a key, empty for an entry's."""
     head, slash, _ = key.partition("/")
-    return head + slash
+    return head + slash if slash else ""
 
 
 def read_value(key: str, value: bytes) -> Value | None:
     """The value under a key; None for one that is damaged, or written by a version that knows more than this one."""
     kind = kind_of(key)
-    model: type[Value] | None = _KINDS.get(kind) if kind.endswith("/") else Entry
+    model: type[Value] | None = _KINDS.get(kind) if kind else Entry
     if model is None:
         return None
     try:

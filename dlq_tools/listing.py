@@ -1,10 +1,11 @@
 """`dlq list`: the dead-letter topics of a cluster, looked at without reading them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlq_tools.columns import iso
+from dlq_tools.ledger_index import LedgerIndex
 from dlq_tools.times import age
 from workers.core.errors import UsageError
 from workers.core.ports import Admin
@@ -24,6 +25,8 @@ class TopicLook:
     oldest_ms: int | None
     newest_ms: int | None
     last_hour: int
+    states: Mapping[str, int] = field(default_factory=dict)
+    """Of what is on record; all others are new."""
 
     def public(self, now_ms: int) -> dict[str, Any]:
         """For output. `rate` is records in the last hour."""
@@ -35,10 +38,14 @@ class TopicLook:
             "newest": iso(self.newest_ms),
             "oldest_age": None if self.oldest_ms is None else age(now_ms - self.oldest_ms),
             "rate_per_hour": self.last_hour,
+            "new": max(0, self.depth - sum(self.states.values())),
+            "on_record": dict(self.states),
         }
 
 
-async def look(admin: Admin, named: Sequence[str], own: str, now_ms: int) -> list[TopicLook]:
+async def look(
+    admin: Admin, named: Sequence[str], own: str, now_ms: int, ledger: LedgerIndex | None = None
+) -> list[TopicLook]:
     """These topics; without any, all that are named like dead-letter topics, and the deployment's own.
 
     Raises `UsageError` for a named one that isn't there.
@@ -52,6 +59,11 @@ async def look(admin: Admin, named: Sequence[str], own: str, now_ms: int) -> lis
     newest = await admin.offsets_at(chosen, None)
     recent = await admin.offsets_at(chosen, now_ms - HOUR_MS)
 
+    firsts: dict[str, dict[int, int]] = {topic: {} for topic in chosen}
+    for place, (first, _) in bounds.items():
+        firsts[place.topic][place.partition] = first
+    states = {} if ledger is None else ledger.counts(firsts)
+
     def looked(topic: str) -> TopicLook:
         places = [place for place in bounds if place.topic == topic]
         return TopicLook(
@@ -61,6 +73,7 @@ async def look(admin: Admin, named: Sequence[str], own: str, now_ms: int) -> lis
             oldest_ms=min((at[1] for place in places if (at := oldest[place])), default=None),
             newest_ms=max((at[1] for place in places if (at := newest[place])), default=None),
             last_hour=sum(bounds[place][1] - at[0] for place in places if (at := recent[place])),
+            states=states.get(topic, {}),
         )
 
     return [looked(topic) for topic in chosen]

@@ -11,9 +11,7 @@ from dlq_tools.reading import content
 from dlq_tools.session import Chosen, Session
 from dlq_tools.show import shown_key, shown_value
 
-_LATEST = (
-    'SELECT partition, "offset" FROM chosen ORDER BY failed_at DESC, partition, "offset" DESC LIMIT {number}'
-)
+_LATEST = 'SELECT partition, "offset", state FROM chosen ORDER BY failed_at DESC, partition, "offset" DESC LIMIT {number}'
 
 
 async def latest(session: Session, chosen: Chosen, number: int, *, reveal: bool) -> list[dict[str, Any]]:
@@ -21,8 +19,17 @@ async def latest(session: Session, chosen: Chosen, number: int, *, reveal: bool)
     places = list(chosen.index.rows(_LATEST.format(number=int(number)), *chosen.choice))
     if reveal and places:
         await record_look(session, f"{len(places)} letters of {chosen.index.topic} shown", len(places))
-    found = [letter for partition, offset in places for letter in chosen.index.letters(partition, [offset])]
-    return [await _row(session, letter, reveal=reveal) for letter in found]
+    by_place: dict[tuple[int, int], IndexedLetter] = {}
+    for partition in {partition for partition, _, _ in places}:
+        offsets = [offset for number, offset, _ in places if number == partition]
+        by_place |= {
+            (partition, letter.offset): letter for letter in chosen.index.letters(partition, offsets)
+        }
+    return [
+        {"state": state, **await _row(session, by_place[partition, offset], reveal=reveal)}
+        for partition, offset, state in places
+        if (partition, offset) in by_place
+    ]
 
 
 async def _row(session: Session, letter: IndexedLetter, *, reveal: bool) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Table:
 
 def cell(value: Any) -> Text:
     """A value in a table: what is not known is a dash; what steers a terminal does nothing there."""
-    if value is None or value == []:
+    if value in (None, [], {}):
         return Text("-", style="dim")
+    if isinstance(value, dict):
+        value = [f"{name.replace('_', ' ')} {count}" for name, count in value.items()]
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return Text("".join(char if char.isprintable() else " " for char in text))

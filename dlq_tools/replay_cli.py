@@ -133,7 +133,7 @@ def _exit_code(report: Report, *, waited: bool) -> ExitCode:
 
 def selection_of(around: Surroundings, settings: Settings) -> IndexSelection:
     """The selection behind every command."""
-    return IndexSelection(around.admin, around.open_reader, settings.home)
+    return IndexSelection(around, settings.home)
 
 
 def stopped_by_signal() -> asyncio.Event:

@@ -6,21 +6,23 @@ from pathlib import Path
 from dlq_tools import where
 from dlq_tools.filling import fetch_many, fill, open_index
 from dlq_tools.index import Index
+from dlq_tools.ledger_filling import fill_ledger
 from dlq_tools.ledger_records import Letter, Spec
-from dlq_tools.surroundings import OpenReader
+from dlq_tools.surroundings import Surroundings
 from workers.core.errors import UsageError
-from workers.core.ports import Admin
 from workers.core.records import Received, TopicPartition
 
 _BATCH = 2000
 
 
 class IndexSelection:
-    """See `Selection`. The index of a topic is brought up to date once; `home` is where it is kept."""
+    """See `Selection`. The index of a topic is brought up to date once; `home` is where it is kept, with the ledger's."""
 
-    def __init__(self, admin: Admin, open_reader: OpenReader, home: Path) -> None:
-        self._admin = admin
-        self._open_reader = open_reader
+    def __init__(self, around: Surroundings, home: Path) -> None:
+        self._admin = around.admin
+        self._open_reader = around.open_reader
+        self._clock = around.clock
+        self._ledger = around.ledger.topic
         self._home = home
         self._filled: dict[str, Index] = {}
 
@@ -68,7 +70,8 @@ class IndexSelection:
         condition = None if spec.where is None else where.parse(spec.where)
         index = self._filled.get(topic)
         if index is None:
-            index = await open_index(self._admin, self._home, topic)
+            ledger = await fill_ledger(self._admin, self._open_reader, self._clock, self._home, self._ledger)
+            index = await open_index(self._admin, self._home, topic, None if ledger is None else ledger.path)
             await fill(index, self._admin, self._open_reader)
             self._filled[topic] = index
         return index.select(condition, spec.since_ms, spec.until_ms, chosen).positions()

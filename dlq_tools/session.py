@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dlq_tools import where
 from dlq_tools.filling import Tick, fill, open_index
 from dlq_tools.index import Index, Selection
+from dlq_tools.ledger_filling import fill_ledger
+from dlq_tools.ledger_index import LedgerIndex
 from dlq_tools.times import parse_time
 from dlq_tools.where import Condition
 from workers import assembly
@@ -80,12 +82,21 @@ class Session:
         """See `filling.OpenReader`."""
         return assembly.open_reader(self.topology, self.settings, self.kafka, topics, start_at=starts)
 
+    async def ledger(self) -> LedgerIndex | None:
+        """What is on record of letters; None where this cluster has no ledger."""
+        return await fill_ledger(
+            self.admin, self.open_reader, self.clock, self.settings.home, self.names.ledger
+        )
+
     async def choose(self, asked: Asked) -> Chosen:
         """Read what was asked for, all of it before anything slow is begun, and fill the index of its topic."""
         condition = None if asked.where is None else where.parse(asked.where)
         since = None if asked.since is None else parse_time(asked.since, self.now_ms, "--since")
         until = None if asked.until is None else parse_time(asked.until, self.now_ms, "--until")
-        index = await open_index(self.admin, self.settings.home, asked.topic or self.names.dead_letters)
+        topic, ledger = asked.topic or self.names.dead_letters, await self.ledger()
+        index = await open_index(
+            self.admin, self.settings.home, topic, None if ledger is None else ledger.path
+        )
         with progress_bar(f"reading {index.topic}") as tick:
             await fill(index, self.admin, self.open_reader, tick)
         return Chosen(index, condition, since, until)

@@ -56,7 +56,7 @@ def discard(
         loaded = load(topology, settings)
         spec = chosen.spec(Names(loaded).dead_letters, SystemClock())
         async with open_surroundings(loaded, settings, kafka) as around:
-            selection = IndexSelection(around.admin, around.open_reader, settings.home)
+            selection = IndexSelection(around, settings.home)
             found, done = await discard_letters(around, selection, spec, reason, send=yes or None)
         left_out = {state.value: count for state, count in found.left_out.items()}
         if output is Output.JSON:

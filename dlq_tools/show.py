@@ -5,6 +5,7 @@ from typing import Any
 from dlq_tools.causes import likely_cause
 from dlq_tools.columns import IndexedLetter
 from dlq_tools.history import history
+from dlq_tools.ledger_records import Letter
 from dlq_tools.reading import Content, content, header_value, indexed, readable
 from dlq_tools.session import Session
 from workers.core.errors import UsageError
@@ -27,11 +28,17 @@ _DIGITS = 19
 
 
 async def explain(session: Session, record: Received, *, reveal: bool, events: bool) -> dict[str, Any]:
-    """Everything there is to tell of a letter: `original` says where it was first, and whether it is still there."""
+    """Everything there is to tell of a letter.
+
+    `original` says where it was first, and whether it is still there; `ledger` what became of it, by whom and why.
+    """
     known = indexed(record)
     told = letter(record, reveal=reveal)
     told["cause"] = likely_cause(known.error_class, known.exception, known.message)
     told["original"] = await _original(session, known)
+    ledger = await session.ledger()
+    if ledger is not None:
+        told["ledger"] = ledger.standing(Letter(*record[:3]))
     if events:
         told["history"] = await history(
             session.admin, session.open_reader, session.clock, session.names.logs, known

@@ -18,6 +18,8 @@ DIMENSIONS = {
     "exception": "exception",
     "partition": "partition",
     "replays": "replay_count",
+    "state": "state",
+    "job": "job",
     "hour": "strftime(date_trunc('hour', failed_at), '%Y-%m-%dT%H:00Z')",
     "day": "strftime(failed_at, '%Y-%m-%d')",
 }

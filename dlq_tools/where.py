@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
+from dlq_tools import standing
 from dlq_tools.columns import STORED, kinds, sql_type, view_columns
-from dlq_tools.database import connect
+from dlq_tools.database import look
 from workers.core.errors import UsageError
 
 _BEFORE = "SELECT 1 WHERE "
@@ -59,10 +60,11 @@ def filtered(select: str, topic: str, condition: Condition) -> str:
 
 
 def source(topic: str) -> str:
-    """The rows that an expression sees, as SQL over the table `letters`."""
+    """The rows that an expression sees, as SQL over the table `letters` and the ledger's."""
     names = ", ".join(f'{expression} AS "{name}"' for name, expression in view_columns().items())
-    escaped = topic.replace("'", "''")
-    return f"SELECT {names} FROM (SELECT *, '{escaped}' AS topic FROM letters)"  # noqa: S608 - our own names
+    literal = "'" + topic.replace("'", "''") + "'"
+    letters = f"(SELECT *, {literal} AS topic FROM letters)"  # noqa: S608 - our own names
+    return f"SELECT {names} FROM {standing.joined(letters, literal)}"  # noqa: S608 - our own names
 
 
 def explained(error: duckdb.Error, condition: Condition) -> UsageError:
@@ -105,7 +107,7 @@ def _serialized(statement: str) -> Node:
 @functools.cache
 def _scratch() -> duckdb.DuckDBPyConnection:
     """An empty index in memory, to parse and try expressions on."""
-    connection = connect()
+    connection = look(None, None)
     columns = ", ".join(f'"{name}" {sql_type(name)}' for name in STORED)
     connection.execute(f"CREATE TABLE letters ({columns})")
     return connection

@@ -120,7 +120,7 @@ def test_a_damaged_file_is_written_again(index: Index) -> None:
 
 def test_an_index_of_another_version_is_written_again(index: Index) -> None:
     with duckdb.connect(str(index.path)) as connection:
-        connection.execute("UPDATE about SET version = version + 1")
+        connection.execute("UPDATE about SET version = 'other'")
     assert index.begin({0: (0, 9)}, "id-1") == {0: 0}
 
 
@@ -132,13 +132,13 @@ def test_only_its_owner_may_read_it(index: Index) -> None:
 def test_an_index_that_is_being_written_is_waited_for_and_then_named(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlq_tools.index._PATIENCE", 0.05)
-    monkeypatch.setattr("dlq_tools.index._STEP", 0.01)
+    monkeypatch.setattr("dlq_tools.cache_file._PATIENCE", 0.05)
+    monkeypatch.setattr("dlq_tools.cache_file._STEP", 0.01)
 
     def taken(*_: object, **__: object) -> None:
         raise duckdb.IOException("IO Error: Could not set lock on file")
 
-    monkeypatch.setattr("dlq_tools.index.connect", taken)
+    monkeypatch.setattr("dlq_tools.cache_file.look", taken)
     with pytest.raises(UsageError, match="another command is writing the index"):
         index.select()
 

@@ -303,6 +303,8 @@ async def test_topics_are_looked_at_without_reading_them() -> None:
         "newest": "2026-01-01T14:50:00.000Z",
         "oldest_age": "3 h",
         "rate_per_hour": 2,
+        "new": 3,
+        "on_record": {},
     }
     assert (found["own"]["depth"], found["own"]["oldest"]) == (0, None)
     assert [each.topic for each in await look(broker.admin(), ["model_requests"], "own", now)] == [

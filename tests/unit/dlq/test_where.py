@@ -3,7 +3,7 @@
 import duckdb
 import pytest
 
-from dlq_tools.database import connect
+from dlq_tools.database import look
 from dlq_tools.where import parse
 from workers.core.errors import UsageError
 
@@ -101,7 +101,7 @@ def test_no_expression_reaches_a_file_or_the_environment(text: str) -> None:
 
 
 def test_not_even_a_statement_that_came_through_would_reach_a_file() -> None:
-    connection = connect()
+    connection = look(None, None)
     with pytest.raises(duckdb.PermissionException):
         connection.execute("SELECT * FROM read_text('/etc/hostname')")
     with pytest.raises(duckdb.Error):
