@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -221,28 +219,3 @@ def test_settings_that_could_never_work_are_refused_without_showing_secrets(
 def test_instances_that_differ_in_their_path_have_names_that_differ() -> None:
     assert backend("http://host:1/v1").name == "host:1"
     assert backend("http://host:1/other/v1").name == "host:1/other/v1"
-
-
-PROGRAM = """
-import asyncio, sys
-from tests.integration.test_openai_backend import call, opened
-
-async def main():
-    async with opened(sys.argv[1], concurrency=32) as one:
-        await asyncio.gather(*(one.call(call()) for _ in range(64)))
-
-asyncio.run(main())
-"""
-
-
-async def test_a_process_that_ends_after_its_calls_ends_well() -> None:
-    """An interpreter that ends while the HTTP client's own thread holds Python objects is aborted."""
-    async with serving(StubModel()) as url:
-        runs = [
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-c", PROGRAM, url, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-            )
-            for _ in range(4)
-        ]
-        results = await asyncio.gather(*(run.communicate() for run in runs))
-    assert [run.returncode for run in runs] == [0] * 4, results

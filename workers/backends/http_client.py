@@ -27,7 +27,6 @@ __all__ = ["HttpClient", "HttpPolicy", "HttpResponse", "HttpStream"]
 Fields = Iterable[tuple[str, str]]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _PATH = re.compile(r"/[\x21-\x7e]*")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DEFAULTS: Fields = (("user-agent", "relayfleet"), ("accept-encoding", "identity"))
@@ -253,9 +252,14 @@ def _host_header(address: SplitResult) -> str:
     return host if address.port is None else f"{host}:{address.port}"
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_token(name: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None
+
+
 @functools.lru_cache(maxsize=256)
 def _first_line(method: str, path: str) -> bytes:
-    if not _TOKEN.fullmatch(method) or not _PATH.fullmatch(path):
+    if not _is_token(method) or not _PATH.fullmatch(path):
         raise PermanentError(ErrorClass.INTERNAL, "such a method or path can't be sent")
     return f"{method} {path} HTTP/1.1\r\n".encode("ascii")
 
@@ -263,7 +267,8 @@ def _first_line(method: str, path: str) -> bytes:
 def _render(headers: Fields) -> bytes:
     lines = []
     for name, value in headers:
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        # Printable ASCII: a space is, a tab, a line end or a NUL is not.
+        if not (_is_token(name) and value.isascii() and value.isprintable()):
             raise PermanentError(
                 ErrorClass.INTERNAL, f"such a value of the header {name[:64]!r} can't be sent"
             )

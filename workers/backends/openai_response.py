@@ -134,9 +134,9 @@ _MESSAGE = frozenset({"role", "content"})
 
 
 def _beside(fields: Any, usual: frozenset[str]) -> bool:
-    return isinstance(fields, dict) and any(
-        value not in (None, [], {}, "") for name, value in fields.items() if name not in usual
-    )
+    if not isinstance(fields, dict) or fields.keys() <= usual:
+        return False
+    return any(value not in (None, [], {}, "") for name, value in fields.items() if name not in usual)
 
 
 def _usage(usage: Any) -> Usage | None:

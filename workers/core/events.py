@@ -24,12 +24,12 @@ class EventLog:
 
         Never blocks, never raises: an event that finds no room is counted and gone.
         """
-        event = {
+        event: dict[str, object] = {
             "event": step.value,
             "message_id": message_id,
             "timestamp": self._clock.wall() if timestamp is None else timestamp,
             "process": self._process,
-            **{name: value for name, value in fields.items() if value is not None},
         }
+        event.update([(name, value) for name, value in fields.items() if value is not None])
         key = message_id.encode() if message_id is not None else None
         self._publisher.post(Outgoing(self._topic, key, orjson.dumps(event)))

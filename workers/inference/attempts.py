@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from schemas.events import Step
+from workers.core.clock import milliseconds
 from workers.core.errors import MessageError
 from workers.core.events import EventLog
 from workers.core.metrics import COST, TOKENS, Metrics
@@ -34,7 +35,7 @@ class Attempts:
             target=self._target,
             instance=message.instance,
             attempt=message.state.attempts + message.state.deferrals,
-            duration_ms=round(seconds * 1000, 3),
+            duration_ms=milliseconds(seconds),
             model=result.model if isinstance(result, Answer) else None,
             prompt_tokens=usage.prompt_tokens if usage is not None else None,
             completion_tokens=usage.completion_tokens if usage is not None else None,

@@ -59,10 +59,13 @@ def key_of(request: Request) -> str:
     Two systems may both count from 1, and a producer that reuses an id for another question must not get the answer
     of the first.
     """
-    # Not orjson: it refuses numbers beyond 64 bits, which a payload may hold.
-    payload = request.payload.model_dump(exclude_unset=True)
-    identity = json.dumps([request.source, request.message_id, payload], sort_keys=True, default=str)
-    return hashlib.blake2b(identity.encode("ascii"), digest_size=16).hexdigest()
+    what = [request.source, request.message_id, request.payload.model_dump(exclude_unset=True)]
+    try:
+        identity = orjson.dumps(what, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # Numbers beyond 64 bits and half surrogate pairs, which a payload may hold.
+        identity = json.dumps(what, sort_keys=True, default=str).encode("ascii")
+    return hashlib.blake2b(identity, digest_size=16).hexdigest()
 
 
 class OncePerId:

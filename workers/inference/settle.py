@@ -1,13 +1,14 @@
 """From an outcome to the records that make it known. Nothing is produced here."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas import headers as h
 from schemas.codec import encode_response
 from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
 from schemas.errors import Stage
-from schemas.response import CostFields, PayloadFields, ResponseFields, TimingFields, UsageFields
-from workers.core.clock import Clock
+from schemas.response import CostFields, ErrorFields, PayloadFields, ResponseFields, TimingFields, UsageFields
+from workers.core.clock import Clock, milliseconds
 from workers.core.errors import MessageError, PermanentError
 from workers.core.ports import Answer, Usage
 from workers.core.records import Headers, Outgoing, echoed
@@ -96,16 +97,14 @@ class Settlement:
                 "attempts": message.state.attempts,
             },
             "timing": self._timing(message, now),
-            "timestamp": round(now, 3),
+            "timestamp": round(now * 1000) / 1000,
         }
         if answered is not None and answered.repeated:
             fields["route"]["repeated"] = True
         if answered is not None and answered.cached is not None:
             fields["route"]["cached"] = answered.cached
         encoded = encode_response(fields, message.wire)
-        headers = self._headers(message) + tuple(
-            (name, h.to_bytes(value)) for name, value in encoded.headers.items()
-        )
+        headers = self._headers(message) + _as_bytes(encoded.headers)
         place = h.reply_partition(headers)
         return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers, place)
 
@@ -119,14 +118,14 @@ class Settlement:
     def _timing(self, message: Message, now: float) -> TimingFields:
         """Milliseconds. Between processes these are differences of wall clocks, so a skewed clock must not make them negative."""
         marks = message.marks
-        taken = (now - (self._clock.monotonic() - message.taken_at)) * 1000
+        taken = now - (self._clock.monotonic() - message.taken_at)
         routed = marks.received_ms if marks.routed_ms is None else marks.routed_ms
         return {
-            "queued": max(0.0, round(float(routed - marks.received_ms), 3)),
-            "routed": max(0.0, round(taken - routed, 3)),
-            "model": round(message.model_seconds * 1000, 3),
-            "first_token": _milliseconds(message.first_token),
-            "total": max(0.0, round(now * 1000 - marks.received_ms, 3)),
+            "queued": float(max(0, routed - marks.received_ms)),
+            "routed": milliseconds(max(0.0, taken - routed / 1000)),
+            "model": milliseconds(message.model_seconds),
+            "first_token": None if message.first_token is None else milliseconds(message.first_token),
+            "total": milliseconds(max(0.0, now - marks.received_ms / 1000)),
         }
 
     def _delayed(self, message: Message, outcome: Delayed) -> Outgoing:
@@ -198,8 +197,8 @@ def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostF
     return cost
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
+def _as_bytes(headers: Mapping[str, str]) -> Headers:
+    return tuple([(name, h.to_bytes(value)) for name, value in headers.items()])
 
 
 def _answer_payload(answer: Answer) -> PayloadFields:
@@ -214,9 +213,10 @@ def _answer_payload(answer: Answer) -> PayloadFields:
 
 def _error_payload(error: MessageError) -> PayloadFields:
     retryable = TREATMENTS[error.error_class].retryable
-    payload: PayloadFields = {
-        "error": {"code": error.error_class, "reason": error.reason, "retryable": retryable}
-    }
+    fields: ErrorFields = {"code": error.error_class, "reason": error.reason, "retryable": retryable}
+    if error.retry_after is not None:
+        fields["retry_after"] = error.retry_after
+    payload: PayloadFields = {"error": fields}
     if error.usage is not None:
         payload["usage"] = _usage(error.usage)
     return payload

@@ -6,7 +6,7 @@ from prometheus_client import Counter
 
 from schemas.errors import ErrorClass, Stage
 from schemas.events import Step
-from workers.core.clock import Clock
+from workers.core.clock import Clock, milliseconds
 from workers.core.events import EventLog
 from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, Metrics
 from workers.inference.attempts import Attempts
@@ -69,9 +69,9 @@ class Tally:
             instance=message.instance,
             model=answer.model,
             attempt=message.state.attempts,
-            duration_ms=round(message.model_seconds * 1000, 3),
-            first_token_ms=None if message.first_token is None else round(message.first_token * 1000, 3),
-            total_ms=round(total * 1000, 3),
+            duration_ms=milliseconds(message.model_seconds),
+            first_token_ms=None if message.first_token is None else milliseconds(message.first_token),
+            total_ms=milliseconds(total),
             prompt_tokens=usage.prompt_tokens if usage is not None else None,
             completion_tokens=usage.completion_tokens if usage is not None else None,
             total_tokens=usage.total_tokens if usage is not None else None,
@@ -93,7 +93,7 @@ class Tally:
             rule=message.marks.rule,
             instance=message.instance,
             attempt=message.state.attempts,
-            total_ms=round(total * 1000, 3),
+            total_ms=milliseconds(total),
             cost=None if message.spent is None else float(message.spent),
             error_class=error.error_class,
             position=message.record.position,
