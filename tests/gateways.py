@@ -20,6 +20,7 @@ class RunningGateway:
 
     process: Process
     client: httpx.AsyncClient
+    grpc: str  # host and port
 
     async def ask(
         self, body: Mapping[str, Any] = QUESTION, *, wait: float | None = None, **headers: str
@@ -39,10 +40,10 @@ class RunningGateway:
 @asynccontextmanager
 async def running_gateway(fleet: Fleet, *options: str) -> AsyncIterator[RunningGateway]:
     """One more gateway of a fleet."""
-    port = free_port()
-    process = await fleet.add("gateway", "--port", str(port), *options)
+    port, grpc_port = free_port(), free_port()
+    process = await fleet.add("gateway", "--port", str(port), "--grpc-port", str(grpc_port), *options)
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits, trust_env=False
     ) as client:
-        yield RunningGateway(process, client)
+        yield RunningGateway(process, client, f"127.0.0.1:{grpc_port}")

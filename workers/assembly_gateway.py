@@ -40,6 +40,7 @@ class Where:
     directory: Path
     host: str | None = None
     port: int | None = None
+    grpc_port: int | None = None
     kafka: str | None = None
     member: str | None = None
 
@@ -54,6 +55,7 @@ async def open_gateway(
     listening = Listening(
         where.host or gateway.host or settings.listen,
         gateway.port if where.port is None else where.port,
+        gateway.grpc_port if where.grpc_port is None else where.grpc_port,
         where.directory,
     )
     async with (

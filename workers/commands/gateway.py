@@ -50,9 +50,13 @@ def gateway(
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help="Instead of gateway.port; 0: a free one.")
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option("--grpc-port", min=0, max=65535, help="Instead of gateway.grpc_port; 0: a free one."),
+    ] = None,
     health_port: HealthPortOption = 0,
 ) -> None:
-    """Take requests over HTTP and give their answers, until SIGTERM or Ctrl-C drains the gateway; a second one aborts.
+    """Take requests over HTTP, WebSocket and gRPC and give their answers, until SIGTERM or Ctrl-C drains the gateway; a second one aborts.
 
     Exits 0 after a drain, 2 for a topology, topics or an address that can't be used, 4 where Kafka can't be reached.
     """
@@ -66,7 +70,7 @@ def gateway(
         from workers import assembly_gateway
 
         path = topology or settings.topology
-        where = assembly_gateway.Where(path.parent, host, port, kafka, member)
+        where = assembly_gateway.Where(path.parent, host, port, grpc_port, kafka, member)
         async with assembly_gateway.open_gateway(load(path, settings), settings, metrics, where) as service:
             yield service
 

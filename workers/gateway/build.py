@@ -17,6 +17,7 @@ from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
 from workers.gateway.auth import Authenticator
 from workers.gateway.front import Front, Parts
+from workers.gateway.grpc_server import GrpcServer
 from workers.gateway.http_server import HttpServer
 from workers.gateway.openai_front import OpenAIFront
 from workers.gateway.pending import Registry
@@ -51,6 +52,7 @@ class Listening:
 
     host: str
     port: int
+    grpc_port: int
     directory: Path
 
 
@@ -93,7 +95,10 @@ def fronts(topology: Topology, parts: Parts, ports: GatewayPorts, listening: Lis
     openai = OpenAIFront(parts, passed_on(topology))
     sockets = WebSocketFront(parts, Sessions(ports.store))
     app = build_app(parts, [*openai.routes(), *sockets.routes()])
-    return [HttpServer(app, parts.settings, listening.host, listening.port)]
+    return [
+        HttpServer(app, parts.settings, listening.host, listening.port),
+        GrpcServer(parts, listening.host, listening.grpc_port),
+    ]
 
 
 def passed_on(topology: Topology) -> frozenset[str]:

@@ -28,6 +28,26 @@ STATUS: Mapping[ErrorClass, HTTPStatus] = MappingProxyType(
 )
 """The status of an error response that came from the fleet, by its class."""
 
+CODES: Mapping[ErrorClass, str] = MappingProxyType(
+    {
+        ErrorClass.RATE_LIMITED: "RESOURCE_EXHAUSTED",
+        ErrorClass.OVERLOADED: "UNAVAILABLE",
+        ErrorClass.TIMEOUT: "DEADLINE_EXCEEDED",
+        ErrorClass.EXPIRED: "DEADLINE_EXCEEDED",
+        ErrorClass.CONNECT: "UNAVAILABLE",
+        ErrorClass.UPSTREAM_5XX: "UNKNOWN",
+        ErrorClass.AUTH: "FAILED_PRECONDITION",
+        ErrorClass.UPSTREAM_4XX: "FAILED_PRECONDITION",
+        ErrorClass.CONTENT_FILTER: "INVALID_ARGUMENT",
+        ErrorClass.CONTEXT_LENGTH: "OUT_OF_RANGE",
+        ErrorClass.SCHEMA: "INVALID_ARGUMENT",
+        ErrorClass.UNROUTABLE: "NOT_FOUND",
+        ErrorClass.TOO_LARGE: "RESOURCE_EXHAUSTED",
+        ErrorClass.INTERNAL: "INTERNAL",
+    }
+)
+"""The same over gRPC, by the names of its statuses."""
+
 
 class RefusalError(RelayError):
     """The gateway did not take a request, or can't answer it.

@@ -1,0 +1,263 @@
+"""The gateway's gRPC interface on a running fleet, asked by grpcio's own clients."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from schemas import relayfleet_pb2 as wire
+from schemas.errors import ErrorClass
+from schemas.relayfleet_pb2_grpc import MessageRouterStub
+from tests.fleet import Fleet, running_fleet
+from tests.gateways import RunningGateway, running_gateway
+from tests.support import eventually, unique
+from workers.gateway.auth import hash_of, new_key
+from workers.gateway.refusals import CODES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY, OTHER_KEY = new_key(), new_key()
+SETTINGS = {
+    "tenants": {
+        "ours": {"keys": [hash_of(KEY)]},
+        "theirs": {"keys": [hash_of(OTHER_KEY)], "targets": ["llm"]},
+    },
+    "gateway": {"wait": "10s", "longest_wait": "20s", "limits": {"text": 2000, "body": "64kB"}},
+}
+QUESTION = wire.RequestMessage(user_id="u1", session_id="", input_text="测试消息", context={"lang": "zh"})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_fleet(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    directory = tmp_path_factory.mktemp("grpc")
+    target = {
+        "timeout": "5s",
+        "retry": {"attempts": 1, "initial": "50ms", "max": "100ms", "hold_up_to": "100ms"},
+    }
+    other = {"type": "openai", "instances": [{"url": "http://127.0.0.1:9/v1"}]}
+    async with running_fleet(
+        kafka, directory, with_redis=True, target=target, targets={"spare": other}, more=SETTINGS
+    ) as fleet:
+        await asyncio.gather(fleet.add("router"), fleet.add("worker", "--target", "llm"))
+        yield fleet
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(shared_fleet: Fleet) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(shared_fleet) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def channel(gateway: RunningGateway) -> AsyncIterator[aio.Channel]:
+    async with aio.insecure_channel(gateway.grpc, options=[("grpc.enable_http_proxy", 0)]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def fleet(shared_fleet: Fleet) -> Fleet:
+    shared_fleet.misbehave()
+    return shared_fleet
+
+
+@pytest.fixture
+def stub(fleet: Fleet, channel: aio.Channel) -> Any:
+    return MessageRouterStub(channel)
+
+
+def metadata(key: str = KEY, **more: str) -> tuple[tuple[str, str], ...]:
+    named = {name.replace("_", "-"): value for name, value in more.items()}
+    return (("authorization", f"Bearer {key}"), *named.items())
+
+
+async def failure(call: Any) -> aio.AioRpcError:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def trailing(error: aio.AioRpcError, name: str) -> Any:
+    return dict(error.trailing_metadata() or ()).get(name)
+
+
+async def test_one_question_gets_one_answer_with_all_its_fields(stub: Any) -> None:
+    call = stub.ForwardRequest(QUESTION, metadata=metadata(x_request_id="r-1"), timeout=20)
+    answer = await call
+    assert (answer.status, answer.source) == ("ok", "llm")
+    assert answer.payload.text
+    assert answer.payload.usage.total_tokens > 0
+    assert (answer.route.target, answer.route.rule, answer.route.attempts) == ("llm", "default", 1)
+    assert answer.timing.total > 0
+    assert dict(await call.initial_metadata())["x-request-id"] == "r-1"
+
+
+async def test_a_named_message_is_answered_once_and_found_over_http(
+    stub: Any, gateway: RunningGateway
+) -> None:
+    name = unique("grpc")
+    sent = metadata(idempotency_key=name, x_relay_target="llm")
+    first = await stub.ForwardRequest(QUESTION, metadata=sent, timeout=20)
+    again = await stub.ForwardRequest(QUESTION, metadata=sent, timeout=20)
+    assert (first.message_id, first.route.rule) == (name, "named")
+    assert again == first
+    found = await gateway.find(name, authorization=f"Bearer {KEY}")
+    assert found.json()["payload"]["text"] == first.payload.text
+    assert (await gateway.find(name, authorization=f"Bearer {OTHER_KEY}")).status_code == 404
+
+
+async def test_a_streamed_answer_comes_in_pieces_and_whole_at_the_end(stub: Any) -> None:
+    chunks = [chunk async for chunk in stub.ForwardStream(QUESTION, metadata=metadata(), timeout=20)]
+    assert len(chunks) > 2
+    assert [chunk.index for chunk in chunks[:-1]] == list(range(len(chunks) - 1))
+    whole = chunks[-1].response
+    assert whole.status == "ok"
+    assert "".join(chunk.text for chunk in chunks) == whole.payload.text
+
+
+async def test_many_questions_on_one_stream_are_answered_as_they_are_ready(stub: Any) -> None:
+    call = stub.Converse(metadata=metadata(), timeout=30)
+    for number in range(20):
+        streamed = number % 2 == 0
+        await call.write(wire.ConverseRequest(id=str(number), request=QUESTION, stream=streamed))
+    await call.write(wire.ConverseRequest(id="", request=QUESTION))
+    await call.done_writing()
+    replies = [reply async for reply in call]
+    answers = {reply.id: reply.response for reply in replies if reply.HasField("response")}
+    assert answers.keys() == {"", *map(str, range(20))}
+    assert answers.pop("").payload.error.code == "schema"
+    assert {answer.status for answer in answers.values()} == {"ok"}
+    pieces = [reply for reply in replies if reply.HasField("chunk")]
+    assert {reply.id for reply in pieces} == {str(number) for number in range(0, 20, 2)}
+    assert "".join(one.chunk.text for one in pieces if one.id == "4") == answers["4"].payload.text
+
+
+async def test_a_question_of_a_stream_can_be_cancelled_and_an_id_under_way_is_refused(
+    fleet: Fleet, stub: Any
+) -> None:
+    fleet.misbehave(hang_rate=1)
+    call = stub.Converse(metadata=metadata(), timeout=30)
+    await call.write(wire.ConverseRequest(id="a", request=QUESTION))
+    await call.write(wire.ConverseRequest(id="a", request=QUESTION))
+    refused = await call.read()
+    assert (refused.id, refused.response.payload.error.code) == ("a", "schema")
+    await call.write(wire.ConverseRequest(id="a", cancel=wire.Cancel()))
+    await call.done_writing()
+    assert await call.read() is aio.EOF
+
+
+async def test_the_deadline_is_the_clients_and_the_fleet_knows_it(fleet: Fleet, stub: Any) -> None:
+    fleet.misbehave(hang_rate=1)
+    name = unique("late")
+    error = await failure(stub.ForwardRequest(QUESTION, metadata=metadata(idempotency_key=name), timeout=1))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    fleet.misbehave()
+    # The worker gave up at the deadline and not at the target's timeout, which would be three seconds later.
+    again = stub.ForwardRequest(QUESTION, metadata=metadata(idempotency_key=name), timeout=20)
+    outcome = await failure(again)
+    assert trailing(outcome, "relay-error-class") in {"expired", "timeout"}
+
+
+async def test_a_call_that_is_cancelled_gives_its_place_back(
+    fleet: Fleet, stub: Any, gateway: RunningGateway
+) -> None:
+    fleet.misbehave(hang_rate=1)
+    calls = [stub.ForwardRequest(QUESTION, metadata=metadata(), timeout=30) for _ in range(5)]
+    await asyncio.wait({asyncio.ensure_future(_started(call)) for call in calls})
+    for call in calls:
+        call.cancel()
+    fleet.misbehave()
+
+    async def forgotten() -> bool:
+        port = gateway.process.health_port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        return "relayfleet_gateway_waiting 0.0" in text
+
+    await eventually(forgotten, 15.0, interval=0.2)
+
+
+async def _started(call: Any) -> None:
+    await call.initial_metadata()
+
+
+FAILURES = [
+    ({"error_status": 400}, ErrorClass.UPSTREAM_4XX),
+    ({"error_status": 401}, ErrorClass.AUTH),
+    ({"error_status": 500}, ErrorClass.UPSTREAM_5XX),
+    ({"error_status": 400, "error_code": "content_filter"}, ErrorClass.CONTENT_FILTER),
+    ({"error_status": 400, "error_code": "context_length_exceeded"}, ErrorClass.CONTEXT_LENGTH),
+]
+
+
+@pytest.mark.parametrize(("faults", "error_class"), FAILURES, ids=lambda each: str(each))
+async def test_a_failure_ends_the_call_with_the_status_of_its_class(
+    fleet: Fleet, stub: Any, faults: dict[str, Any], error_class: ErrorClass
+) -> None:
+    fleet.misbehave(error_rate=1, **faults)
+    sent = metadata(idempotency_key=unique("fail"))
+    unary = await failure(stub.ForwardRequest(QUESTION, metadata=sent, timeout=20))
+    streamed = stub.ForwardStream(QUESTION, metadata=metadata(), timeout=20)
+    for error in (unary, await failure(streamed.read())):
+        assert error.code() is grpc.StatusCode[CODES[error_class]]
+        assert trailing(error, "relay-error-class") == error_class
+        assert trailing(error, "relay-message-id")
+
+
+async def test_every_class_has_a_status() -> None:
+    assert CODES.keys() == set(ErrorClass)
+    assert all(code in grpc.StatusCode.__members__ for code in CODES.values())
+
+
+@pytest.mark.parametrize(
+    ("sent", "question", "code"),
+    [
+        ((), QUESTION, grpc.StatusCode.UNAUTHENTICATED),
+        (metadata("rfk_nobody"), QUESTION, grpc.StatusCode.UNAUTHENTICATED),
+        (metadata(OTHER_KEY, x_relay_target="spare"), QUESTION, grpc.StatusCode.PERMISSION_DENIED),
+        (metadata(x_relay_target="nowhere"), QUESTION, grpc.StatusCode.NOT_FOUND),
+        (metadata(), wire.RequestMessage(input_text="x" * 2001), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (metadata(), wire.RequestMessage(input_text="x" * 70_000), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ],
+    ids=["nobody", "a wrong key", "not their target", "no target", "a text too long", "a message too large"],
+)
+async def test_what_is_refused_has_its_status(
+    stub: Any, sent: Any, question: Any, code: grpc.StatusCode
+) -> None:
+    error = await failure(stub.ForwardRequest(question, metadata=sent, timeout=20))
+    assert error.code() is code
+
+
+async def test_it_tells_its_health(channel: aio.Channel) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "relayfleet.v1.MessageRouter"):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_client_without_the_proto_learns_the_interface(channel: aio.Channel) -> None:
+    reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="relayfleet.v1.MessageRouter")
+    call = reflection.ServerReflectionInfo(iter([asked]), timeout=10)
+    answer = await call.read()
+    described = FileDescriptorProto.FromString(answer.file_descriptor_response.file_descriptor_proto[0])
+    message = next(one for one in described.message_type if one.name == "RequestMessage")
+    assert [field.name for field in message.field] == ["user_id", "session_id", "input_text", "context"]
+
+
+async def test_a_client_made_from_the_bare_service_is_served_too(fleet: Fleet, channel: aio.Channel) -> None:
+    ask = channel.unary_unary(
+        "/MessageRouter/ForwardRequest",
+        request_serializer=wire.RequestMessage.SerializeToString,
+        response_deserializer=wire.ResponseMessage.FromString,
+    )
+    answer = await ask(QUESTION, metadata=metadata(), timeout=20)
+    assert answer.status == "ok"
