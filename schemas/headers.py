@@ -27,6 +27,7 @@ SOURCE = "relay.source"
 TENANT = "relay.tenant"  # who is charged
 TARGET = "relay.target"
 INSTANCE = "relay.instance"
+SHADOW_OF = "relay.shadow-of"  # of a copy: the target that the message itself went to
 ROUTE = "relay.route"  # the name of the rule
 ATTEMPT = "relay.attempt"  # attempts used so far
 DEFERRALS = "relay.deferrals"  # waits that burnt no attempt

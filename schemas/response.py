@@ -68,6 +68,7 @@ class RouteTaken(BaseModel):
     cached: str | None = (
         None  # exact or semantic: the answer to an earlier message with the same or a like question
     )
+    shadow_of: str | None = None  # on `model_shadow`: the target whose answer the caller got
 
 
 class Timing(BaseModel):
@@ -151,6 +152,7 @@ class RouteFields(TypedDict, total=False):
     attempts: int
     repeated: bool | None
     cached: str | None
+    shadow_of: str | None
 
 
 class TimingFields(TypedDict, total=False):

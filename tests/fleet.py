@@ -48,6 +48,14 @@ class Fleet:
         """All processes of a kind: router, worker, stub, redis."""
         return [process for process in self.processes if process.name.startswith(kind)]
 
+    def processes_in_service(self) -> list[Process]:
+        """Routers and workers."""
+        return [*self.of("router"), *self.of("worker")]
+
+    def apply(self) -> None:
+        """Bring the topics to what the topology's file says by now."""
+        _apply(self.topology, self.bootstrap, self.environment)
+
     async def add(self, kind: str, *arguments: str) -> Process:
         """Start a router or worker and wait until it is ready."""
         port = free_port()

@@ -99,6 +99,11 @@ VALVE_STATE = Definition(
 REROUTED = Definition(
     "relayfleet_rerouted_total", "Messages handed on to a fallback target.", ("target", "fallback")
 )
+SHADOWS = Definition(
+    "relayfleet_shadows_total",
+    "Copies that a target got, by what became of them: ok, error, dropped.",
+    ("target", "result"),
+)
 LAG = Definition(
     "relayfleet_lag",
     "Records still to be taken from Kafka; of the router: still to be finished.",
@@ -119,7 +124,10 @@ CHUNKS = Definition("relayfleet_chunks_total", "Pieces of streamed answers publi
 DELIVERY_FAILURES = Definition(
     "relayfleet_delivery_failures_total", "Records that Kafka refused for good.", ("topic",)
 )
-EVENTS_DROPPED = Definition("relayfleet_log_events_dropped_total", "Events that `fleet_logs` did not take.")
+EVENTS_DROPPED = Definition(
+    "relayfleet_log_events_dropped_total",
+    "Records that may be lost and were: events for `fleet_logs`, shadows, the fleet's state.",
+)
 CALLS_SAVED = Definition(
     "relayfleet_calls_saved_total", "Repeated messages answered from the recorded outcome.", ("target",)
 )

@@ -25,7 +25,7 @@ class Publisher(Protocol):
         """
 
     def post(self, record: Outgoing) -> None:
-        """Write a record without waiting and without blocking; a failure is only counted. For `fleet_logs`."""
+        """Write a record without waiting and without blocking; a failure is only counted. For logs, shadows and state."""
 
     async def close(self, deadline: Deadline) -> int:
         """Flush until the deadline and let go. Returns how many records were still undelivered."""

@@ -32,9 +32,12 @@ class Committer:
                 await self._subscription.commit(
                     {each.partition: position for each, position in positions.items()}
                 )
-            except UnreachableError as error:
+            except BaseException as error:
+                # Cut off by a drain too: what is not known to be committed is committed by the next call.
                 for assignment in positions:
                     assignment.moved = True
+                if not isinstance(error, UnreachableError):
+                    raise
                 self._say(error)
                 return False
             for assignment, position in positions.items():

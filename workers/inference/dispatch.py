@@ -6,21 +6,28 @@ from collections.abc import Callable
 from workers.inference.delivery import Delivery
 from workers.inference.gate import Gate
 from workers.inference.intake import Intake
-from workers.inference.message import AbandonedError, Message
+from workers.inference.message import AbandonedError, Message, Outcome
 from workers.inference.pipeline import Pipeline
 from workers.inference.pool import Pool, Slot
+from workers.inference.shadow import Shadows
 
 
 class Dispatcher:
     """One task a message. A slot is taken before the task is made, so no more start than can be called at once."""
 
     def __init__(
-        self, gate: Gate, intake: Intake, pool: Pool, pipeline: Pipeline, delivery: Delivery
+        self,
+        gate: Gate,
+        intake: Intake,
+        pool: Pool,
+        ways: tuple[Pipeline, Shadows],
+        delivery: Delivery,
     ) -> None:
+        """`ways`: what makes outcomes of messages, and of shadows."""
         self._gate = gate
         self._intake = intake
         self._pool = pool
-        self._pipeline = pipeline
+        self._pipeline, self._shadows = ways
         self._delivery = delivery
         self._failed: Callable[[BaseException], None] = lambda _: None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,7 +55,8 @@ class Dispatcher:
             self._abandon(message)
             return
         try:
-            outcome = await self._pipeline.process(message, slot)
+            way = self._pipeline if message.marks.shadow_of is None else self._shadows
+            outcome: Outcome = await way.process(message, slot)
             if message.assignment.open:
                 self._delivery.add(message, outcome)
             else:

@@ -85,6 +85,8 @@ class Intake:
             touched[assignment] = None
             if assignment.tracker.start(record.offset):
                 message = Message(record, assignment, self._lane(assignment, record.key), now)
+                if message.marks.shadow_of is not None:
+                    message.lane = None  # nobody waits for a shadow
                 assignment.bytes_held += message.size
                 if not self._gate.holds(message):
                     self._lanes.add(message, message.lane)

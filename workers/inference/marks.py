@@ -23,6 +23,7 @@ class Marks(NamedTuple):
     traceparent: str | None
     message_id: str | None  # as the router read it
     fallback: tuple[str, ...] = ()  # targets to go on to, of one that was left already
+    shadow_of: str | None = None  # of a copy: the target that the message itself went to
 
     @classmethod
     def read(cls, record: Received) -> "Marks":
@@ -44,6 +45,7 @@ class Marks(NamedTuple):
             tuple((values[h.FALLBACK] or b"").decode("utf-8", "replace").split(","))
             if h.FALLBACK in values
             else (),
+            _text(values.get(h.SHADOW_OF)),
         )
 
 

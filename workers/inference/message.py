@@ -152,4 +152,17 @@ class Rerouted(NamedTuple):
     rest: tuple[str, ...]
 
 
-Outcome = Answered | Failed | Delayed | Rerouted
+class Shadowed(NamedTuple):
+    """The end of a copy that nobody waits for: an answer, a failure, or None where it was dropped."""
+
+    result: Answer | MessageError | None
+
+    @property
+    def word(self) -> str:
+        """For metrics."""
+        if self.result is None:
+            return "dropped"
+        return "error" if isinstance(self.result, MessageError) else "ok"
+
+
+Outcome = Answered | Failed | Delayed | Rerouted | Shadowed

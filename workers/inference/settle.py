@@ -13,7 +13,7 @@ from workers.core.errors import MessageError, PermanentError
 from workers.core.ports import Answer, Usage
 from workers.core.records import Headers, Outgoing, echoed
 from workers.core.topology.names import Names
-from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted
+from workers.inference.message import Answered, Delayed, Failed, Message, Outcome, Rerouted, Shadowed
 from workers.policies.cost import Tariff
 from workers.policies.retry import TREATMENTS
 
@@ -49,6 +49,8 @@ class Settlement:
                 return Settled(outcome, (self._delayed(message, outcome),))
             case Rerouted():
                 return Settled(outcome, (self._rerouted(message, outcome),))
+            case Shadowed():
+                return self._shadowed(message, outcome)
 
     def failed(self, message: Message, outcome: Failed) -> Settled:
         """An error response, and a dead letter where an operator should find the message."""
@@ -66,6 +68,8 @@ class Settlement:
         An answer becomes an error response and a dead letter; where the dead letter itself does not fit, the response
         alone says so. None: nothing is left to try.
         """
+        if isinstance(settled.outcome, Shadowed):
+            return Settled(Shadowed(None), ())
         if isinstance(settled.outcome, Failed) and not settled.outcome.dead_letter:
             return None
         worth_keeping = not isinstance(settled.outcome, Failed)
@@ -80,6 +84,17 @@ class Settlement:
         if self._tariff is not None:
             payload["cost"] = _cost(self._tariff, message, outcome)
         return Settled(outcome, (self._response(message, payload, "ok", outcome),))
+
+    def _shadowed(self, message: Message, outcome: Shadowed) -> Settled:
+        """A response that no caller sees, on a topic of its own."""
+        match outcome.result:
+            case None:
+                return Settled(outcome, ())
+            case MessageError():
+                response = self._response(message, _error_payload(outcome.result), "error")
+            case Answer():
+                response = self._response(message, _answer_payload(outcome.result), "ok")
+        return Settled(outcome, (response._replace(topic=self._names.shadow, partition=None),))
 
     def _response(
         self, message: Message, payload: PayloadFields, status: str, answered: Answered | None = None
@@ -103,6 +118,8 @@ class Settlement:
             fields["route"]["repeated"] = True
         if answered is not None and answered.cached is not None:
             fields["route"]["cached"] = answered.cached
+        if message.marks.shadow_of is not None:
+            fields["route"]["shadow_of"] = message.marks.shadow_of
         encoded = encode_response(fields, message.wire)
         headers = self._headers(message) + _as_bytes(encoded.headers)
         place = h.reply_partition(headers)

@@ -8,9 +8,9 @@ from schemas.errors import ErrorClass, Stage
 from schemas.events import Step
 from workers.core.clock import Clock, milliseconds
 from workers.core.events import EventLog
-from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, STAGE_SECONDS, Metrics
+from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, SHADOWS, STAGE_SECONDS, Metrics
 from workers.inference.attempts import Attempts
-from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted
+from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted, Shadowed
 from workers.inference.settle import Settled
 
 
@@ -40,6 +40,9 @@ class Tally:
         wall, now = self._clock.wall(), self._clock.monotonic()
         answers = 0
         for message, settled in delivered:
+            if isinstance(settled.outcome, Shadowed):
+                self._metrics.counter(SHADOWS, self._target, settled.outcome.word).inc()
+                continue
             total = max(0.0, wall - message.marks.received_ms / 1000)
             self._model.observe(message.model_seconds)
             self._queued.observe(max(0.0, total - (now - message.taken_at)))

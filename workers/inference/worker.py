@@ -28,6 +28,7 @@ from workers.inference.once import OncePerId
 from workers.inference.pipeline import Beside, Pipeline, Surroundings, TargetPolicy
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
+from workers.inference.shadow import Shadows
 from workers.inference.streaming import Chunks
 from workers.inference.tally import Tally
 from workers.policies.valve import ValvePolicy
@@ -98,7 +99,8 @@ class TargetWorker:
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
-        self._dispatcher = Dispatcher(self._gate, self._intake, ports.pool, pipeline, self._delivery)
+        ways = (pipeline, Shadows(setup.target, ports.pool, around.clock))
+        self._dispatcher = Dispatcher(self._gate, self._intake, ports.pool, ways, self._delivery)
         self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None

@@ -5,21 +5,24 @@ from dataclasses import dataclass, field
 
 from workers.core.errors import UsageError
 from workers.core.topology.model import Topology
+from workers.core.topology.routing import Route
 from workers.policies.classify import KeywordIndex
 from workers.policies.compile import Compiler, intents_of
 from workers.policies.conditions import AllOf
 from workers.policies.guess import Classifier, Guess
 from workers.policies.named import NAMED, named_target, no_such_target
+from workers.policies.share import Share, key_of
 from workers.policies.subject import Asked, Subject, guess_all
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where a message goes. `confidence` is 1 unless an intent decided."""
+    """Where a message goes, and a copy of it. `confidence` is 1 unless an intent decided."""
 
     target: str
     rule: str
     confidence: float = 1.0
+    shadow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,29 @@ class Rule:
     when: AllOf
     intents: frozenset[str]
     always: Decision
+    canary: Share | None = None
+    shadow: Share | None = None
 
     def decide(self, subject: Subject) -> Decision | None:
         """The decision of this rule, where it holds."""
         if not self.when.holds(subject):
             return None
-        if not self.intents:
-            return self.always
-        guess = subject.guess()
-        if guess is None or guess.intent not in self.intents:
-            return self.always
-        return Decision(self.target, self.name, round(guess.confidence, 4))
+        decision = self.always
+        if self.intents:
+            guess = subject.guess()
+            if guess is not None and guess.intent in self.intents:
+                decision = Decision(self.target, self.name, round(guess.confidence, 4))
+        if self.canary is None and self.shadow is None:
+            return decision
+        return self._shared(decision, key_of(subject.asked))
+
+    def _shared(self, decision: Decision, key: bytes) -> Decision:
+        target = self.target
+        if self.canary is not None and self.canary.takes(key):
+            target = self.canary.target
+        shadow = self.shadow.target if self.shadow is not None and self.shadow.takes(key) else None
+        # A copy for the target that answers anyway would only pay it twice.
+        return Decision(target, self.name, decision.confidence, None if shadow == target else shadow)
 
     def explain(self, subject: Subject) -> Explanation:
         """The same with reasons; the first condition that fails is the reason against."""
@@ -151,8 +166,17 @@ def compile_routes(topology: Topology, model: Classifier | None = None) -> Route
             raise UsageError(
                 f"route {route.name!r} asks for an intent, and `intents` has no examples to learn from"
             )
-        rules.append(Rule(route.name, route.to, when, intents, Decision(route.to, route.name)))
+        always = Decision(route.to, route.name)
+        rules.append(Rule(route.name, route.to, when, intents, always, *_shares(route)))
     index = KeywordIndex.build(compiler.keywords)
     asks_from = next((number for number, rule in enumerate(rules) if rule.intents), len(rules))
     by_name = {target: Decision(target, NAMED) for target in topology.targets}
     return Router(tuple(rules), index, model, asks_from, by_name)
+
+
+def _shares(route: Route) -> tuple[Share | None, Share | None]:
+    canary, shadow = route.canary, route.shadow
+    return (
+        None if canary is None else Share.of(canary.to, canary.percent, route.name, "canary"),
+        None if shadow is None else Share.of(shadow.to, shadow.percent, route.name, "shadow"),
+    )

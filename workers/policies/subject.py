@@ -14,11 +14,12 @@ from workers.policies.language import language_of
 
 
 class Asked(NamedTuple):
-    """What a route is chosen for: the request, its record's headers, and when it is routed (epoch seconds)."""
+    """What a route is chosen for: the request, its record's headers, when it is routed (epoch seconds), and its key."""
 
     request: Request
     headers: Headers = ()
     at: float = 0.0
+    key: bytes | None = None
 
 
 @dataclass(slots=True)

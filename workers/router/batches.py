@@ -71,6 +71,9 @@ class BatchRouter:
         except PermanentError:
             outcomes = [await self._alone(planner, outcome) for outcome in outcomes]
         self._over(planner)
+        for outcome in outcomes:
+            if outcome.shadow is not None and outcome.error is None:
+                self._publisher.post(outcome.shadow)
         self._tell(outcomes, now_ms)
         self._count(outcomes, self._clock.monotonic() - began)
 

@@ -46,7 +46,7 @@ class LiveRouter:
         """Compile the routes and learn the intents, in a thread; the router goes on meanwhile."""
         topology = new.topology
         names = Names(topology)
-        await self._outside.topics(map(names.target, leads_to(topology)))
+        await self._outside.topics([names.shadow, *map(names.target, leads_to(topology))])
         await self._somebody_reads(leads_to(topology) - leads_to(self._live.current.topology))
         planner = await asyncio.to_thread(self._planner, topology)
 

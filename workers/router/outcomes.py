@@ -38,6 +38,7 @@ class Outcome(NamedTuple):
     decision: Decision | None
     error: ErrorClass | None = None
     stage: Stage | None = None
+    shadow: Outgoing | None = None  # a copy for another target, which may be lost
 
     @property
     def dead_lettered(self) -> bool:
@@ -60,7 +61,12 @@ class Outcomes:
             record.value,
             _routing_headers(record, sender, decision, now_ms),
         )
-        return Outcome(record, (outgoing,), sender, decision)
+        shadow = None if decision.shadow is None else self._copy(outgoing, decision.shadow, decision.target)
+        return Outcome(record, (outgoing,), sender, decision, shadow=shadow)
+
+    def _copy(self, outgoing: Outgoing, target: str, instead_of: str) -> Outgoing:
+        headers = h.with_headers(outgoing.headers, {h.TARGET: target, h.SHADOW_OF: instead_of})
+        return outgoing._replace(topic=self._topics[target], headers=headers)
 
     def failed(
         self, record: Received, sender: Sender, decision: Decision | None, failure: Failure
@@ -96,7 +102,9 @@ def _routing_headers(record: Received, sender: Sender, decision: Decision, now_m
         h.ROUTED_AT: str(now_ms),
         **origin_fields(record.headers, record.topic, record.partition, record.offset),
     }
-    return h.with_headers(record.headers, added)
+    # A header of a producer's own making must not cost it its answer.
+    kept = h.without_headers(record.headers, (h.SHADOW_OF,)) if record.headers else ()
+    return h.with_headers(kept, added)
 
 
 def _response(

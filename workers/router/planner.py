@@ -67,7 +67,9 @@ class Planner:
     def _decode(self, record: Received, now_ms: int) -> Decoded | Outcome:
         try:
             request, wire = decode_request(record.value, record.headers, received_ms=record.timestamp_ms)
-            return Decoded(record, sender_of(request, wire), Asked(request, record.headers, now_ms / 1000))
+            sender = sender_of(request, wire)
+            key = sender.key if record.key is None else record.key
+            return Decoded(record, sender, Asked(request, record.headers, now_ms / 1000, key))
         except DecodeError as error:
             sender = guessed_sender(record, error.wire)
             return self._fail(record, sender, None, (ErrorClass.SCHEMA, Stage.DECODE, str(error)))

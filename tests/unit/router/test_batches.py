@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from tests.unit.router.support import envelope, received, topology
+from schemas import headers as h
+from tests.unit.router.support import LLM, envelope, received, topology
 from workers.core.clock import ManualClock
 from workers.core.errors import FatalError
 from workers.core.events import EventLog
@@ -159,3 +160,51 @@ async def test_what_a_record_carries_leaves_its_error_response_room(key: bytes, 
     publisher = broker.publisher(topic_max_bytes={"model_responses": 100_000})
     await batches(publisher).begin([received(b'{"message_id": "m1"}', key=key, headers=headers)])
     assert ids(broker, "model_responses") == ["m1"]
+
+
+SHADOWED = topology(routes=[{"name": "default", "to": "llm", "shadow": "soon"}])
+
+
+def shadowing(publisher: MemoryPublisher) -> BatchRouter:
+    clock = ManualClock()
+    events = EventLog(MemoryBroker().publisher(), "fleet_logs", "router", clock)
+    return BatchRouter(Planner(SHADOWED, clock), publisher, events, Metrics(), clock)
+
+
+async def test_a_copy_goes_to_the_shadow_and_says_whose_it_is() -> None:
+    broker = MemoryBroker(partitions=1)
+    await shadowing(broker.publisher()).begin([received(envelope("a"))])
+    (message,), (copy,) = broker.records("model_requests.llm"), broker.records("model_requests.soon")
+    assert (copy.key, copy.value) == (message.key, message.value)
+    assert dict(copy.headers)["relay.shadow-of"] == b"llm"
+    assert dict(copy.headers)["relay.target"] == b"soon"
+    assert "relay.shadow-of" not in dict(message.headers)
+
+
+async def test_a_message_that_is_not_routed_has_no_copy() -> None:
+    broker = MemoryBroker(partitions=1)
+    publisher = broker.publisher(topic_max_bytes={"model_requests.llm": 1000})
+    values = [b"poison", envelope("big", text="crash " * 300)]
+    await shadowing(publisher).begin([received(v, n) for n, v in enumerate(values)])
+    assert broker.records("model_requests.soon") == []
+
+
+async def test_a_producer_can_not_make_its_own_message_a_shadow() -> None:
+    broker = MemoryBroker(partitions=1)
+    await batches(broker.publisher()).begin([received(envelope("a"), headers=((h.SHADOW_OF, b"llm"),))])
+    (message,) = broker.records("model_requests.llm")
+    assert "relay.shadow-of" not in dict(message.headers)
+
+
+async def test_a_batch_under_way_is_finished_by_the_routes_that_it_was_begun_with() -> None:
+    broker, clock = MemoryBroker(partitions=1), ManualClock()
+    router = batches(broker.publisher())
+    assert router.leads_to == {"llm", "soon"}
+    under_way = router.begin([received(envelope("a"))])
+    routes, targets = [{"name": "default", "to": "soon"}], {"soon": LLM}
+    router.use(Planner(topology(routes=routes, targets=targets), clock))
+    await router.begin([received(envelope("b"))])
+    assert router.leads_to == {"llm", "soon"}, "a batch that leads to llm is not delivered yet"
+    await under_way
+    assert router.leads_to == {"soon"}
+    assert (ids(broker, "model_requests.llm"), ids(broker, "model_requests.soon")) == (["a"], ["b"])

@@ -58,8 +58,8 @@ def merged(old: Topology, new: Topology) -> Topology:
 
 
 def leads_to(topology: Topology) -> frozenset[str]:
-    """The targets to which the routes send anything."""
-    return frozenset(route.to for route in topology.routes)
+    """The targets that may get messages: those of the routes, and all others, since a message may name its target."""
+    return frozenset(topology.targets)
 
 
 def _plain(topology: Topology) -> dict[str, Any]:

@@ -27,13 +27,23 @@ def check_routes(parts: Parts) -> Iterator[Fault]:
                 "rename one",
             )
         names.setdefault(route.name, index)
-        if route.to not in parts.declared:
-            yield Fault(
-                (*path, "to"), f"there is no target {route.to!r}", did_you_mean(route.to, parts.declared)
-            )
+        yield from _leads_to(path, route, parts.declared)
         yield from _condition((*path, "when"), route.when, parts.intents, 1)
         if index not in parts.mended:
             yield from _reached(index, route, conditions, parts.last_route)
+
+
+def _leads_to(path: Path, route: Route, declared: frozenset[str]) -> Iterator[Fault]:
+    places: list[tuple[Path, str]] = [((*path, "to"), route.to)]
+    if route.canary is not None:
+        places.append(((*path, "canary", "to"), route.canary.to))
+    if route.shadow is not None:
+        places.append(((*path, "shadow", "to"), route.shadow.to))
+    for at, target in places:
+        if target not in declared:
+            yield Fault(at, f"there is no target {target!r}", did_you_mean(target, declared))
+        elif target == route.to and len(at) > len(path) + 1:
+            yield Fault(at, f"{target!r} is where the route leads anyway", "name another target")
 
 
 def check_intents(intents: Mapping[str, Intent]) -> Iterator[Fault]:

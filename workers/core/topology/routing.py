@@ -83,12 +83,35 @@ class Condition(Strict):
     negated: "Condition | None" = Field(default=None, alias="not")
 
 
+class Canary(Strict):
+    """A part of a route's keys, in percent, that another target answers instead."""
+
+    to: str
+    percent: Number = Field(gt=0, le=100)
+
+
+class Shadow(Strict):
+    """A part of a route's keys, in percent, of which another target gets a copy; its answer is recorded beside."""
+
+    to: str
+    percent: Number = Field(default=100, gt=0, le=100)
+
+
+def alone(value: object) -> object:
+    """A target's name stands for all of the keys."""
+    return {"to": value} if isinstance(value, str) else value
+
+
 class Route(Strict):
     """A rule; the first that holds wins."""
 
     name: Annotated[Text, Field(max_length=100)]
     when: Condition = Condition()
     to: str
+    canary: Canary | None = None
+    shadow: Annotated[Shadow | None, BeforeValidator(alone, json_schema_input_type=Shadow | str | None)] = (
+        None
+    )
 
 
 class Intent(Strict):

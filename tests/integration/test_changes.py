@@ -1,0 +1,121 @@
+"""A fleet whose topology changes while messages flow, on a real broker."""
+
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.changes import Editor, Flow, metrics_of, read_all, refused
+from tests.fleet import TARGET, Fleet, running_fleet
+from tests.processes import Process, free_port
+from tests.support import consume, eventually
+from workers.policies.share import Share
+
+LLM = {"to": "llm"}
+
+
+def _more_targets(editor: Editor, *names: str) -> None:
+    llm = editor.topology["targets"]["llm"]
+    editor.topology["targets"] = {
+        "llm": llm,
+        **{name: {**TARGET, "instances": llm["instances"]} for name in names},
+    }
+
+
+async def test_nothing_is_lost_or_answered_twice_while_the_topology_changes_under_load(
+    kafka: str, tmp_path: Path
+) -> None:
+    async with running_fleet(kafka, tmp_path, stub=("--delay-ms", "30")) as fleet:
+        editor = Editor(fleet)
+        _more_targets(editor, "small")
+        editor.routes({"name": "v1", "to": "llm"})
+        editor.write()
+        fleet.apply()
+        await fleet.add("router")
+        await fleet.add("worker")
+        flow = Flow(fleet)
+        await flow.more(300)
+        await _change_everything(fleet, editor, flow)
+        await flow.stop()
+        history = await fleet.history()
+        responses = await read_all(kafka, fleet.names["responses"], len(fleet.sent))
+        assert (history.lost, history.duplicates, history.failed, history.paid_twice) == ([], 0, [], {})
+        ways = {(each["route"]["rule"], each["route"]["target"]) for each in responses}
+        assert ways == {("v1", "llm"), ("v2", "small"), ("v3", "extra"), ("v4", "llm")}
+
+
+async def _change_everything(fleet: Fleet, editor: Editor, flow: Flow) -> None:
+    """Routes there and back, a target's policy, an invalid file, a target that comes and goes."""
+    first = dict(editor.topology)
+    editor.routes({"name": "v2", "to": "small"})
+    await editor.apply()
+    await flow.more(150)
+    editor.topology["targets"]["small"]["timeout"] = "4s"
+    await editor.apply()
+    await flow.more(150)
+
+    editor.write("version: 1\nroutes: [{name: v9, to: nowhere}]\n")
+    for process in fleet.processes_in_service():
+        assert "there is no target" in await refused(process)
+    await flow.more(150)
+
+    _more_targets(editor, "small", "extra")
+    editor.routes({"name": "v3", "to": "extra"})
+    await editor.apply()
+    await flow.more(300)
+    _more_targets(editor, "small")
+    editor.routes({"name": "v4", "to": "llm"})
+    await editor.apply()
+    await eventually(lambda: "target_left" in fleet.of("worker")[0].log.read_text(), 30.0, interval=0.2)
+    await flow.more(150)
+    editor.topology = first
+    editor.routes({"name": "v1", "to": "llm"})
+    await editor.apply()
+    await flow.more(150)
+
+
+KEYS = 400
+
+
+async def test_a_canary_gets_its_share_by_key_and_a_broken_shadow_harms_nobody(
+    kafka: str, tmp_path: Path
+) -> None:
+    async with running_fleet(kafka, tmp_path) as fleet:
+        editor = Editor(fleet)
+        _more_targets(editor, "new", "broken")
+        broken = {"instances": [{"url": f"http://127.0.0.1:{free_port()}/v1"}], "timeout": "1s"}
+        editor.topology["targets"]["broken"].update(broken)
+        canary, shadow = {"to": "new", "percent": 25}, {"to": "broken", "percent": 50}
+        editor.routes({"name": "default", "to": "llm", "canary": canary, "shadow": shadow})
+        editor.write()
+        fleet.apply()
+        await fleet.add("router")
+        worker = await fleet.add("worker")
+        fleet.send(2000, keys=KEYS)
+        history = await fleet.history()
+        assert (history.lost, history.duplicates, history.failed, history.paid_twice) == ([], 0, [], {})
+        assert not history.dead_letters
+
+        places: dict[bytes, set[str]] = {}
+        for message in consume(kafka, fleet.names["responses"], 2000):
+            response = orjson.loads(message.value() or b"")
+            places.setdefault(message.key() or b"", set()).add(response["route"]["target"])
+        chosen = {key for key, targets in places.items() if "new" in targets}
+        share = Share.of("new", 25, "default", "canary")
+        assert all(len(targets) == 1 for targets in places.values()), "a key went two ways"
+        assert chosen == {key for key in places if share.takes(key)}
+        assert len(chosen) / KEYS == pytest.approx(0.25, abs=0.06)
+
+        copies = Share.of("broken", 50, "default", "shadow")
+        expected = sum(copies.takes(f"k{number % KEYS}".encode()) for number in range(2000))
+        await eventually(lambda: shadows(worker) == expected, 30.0, interval=0.2)
+        recorded = await read_all(kafka, f"shadow.{fleet.names['requests']}", 1)
+        assert {each["route"]["shadow_of"] for each in recorded} <= {"llm", "new"}
+        assert {each["status"] for each in recorded} == {"error"}
+
+
+def shadows(worker: Process) -> float:
+    """How many copies have come to an end."""
+    counts = re.findall(r"relayfleet_shadows_total\{.*\} (\S+)", metrics_of(worker))
+    return sum(map(float, counts))
