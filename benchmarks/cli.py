@@ -86,7 +86,7 @@ def run(
         seconds=min(seconds, 8.0) if short else seconds,
         runs=1 if short else runs,
         burst=min(burst, 20_000) if short else burst,
-        rates=running.RATES if sweep else (),
+        rates=(running.SHORT_RATES if short else running.RATES) if sweep else (),
         sweep_seconds=4.0 if short else 10.0,
         warmup=2.0 if short else 5.0,
         arrivals=arrivals,
@@ -231,7 +231,10 @@ def part(
 
     known: dict[str, Section] = {
         "scaling": lambda started, results, say: scales.scaling(
-            started, scales.Plan(seconds=3.0, runs=1) if short else scales.Plan(), results, say
+            started,
+            scales.Plan(in_flight=(1000,), seconds=3.0, runs=1) if short else scales.Plan(),
+            results,
+            say,
         ),
         "parts": lambda started, results, say: single.parts(started, single.Plan(short), results, say),
         "gateway": lambda started, results, say: front.gateway(

@@ -19,6 +19,7 @@ _LONGEST_US = 3_600_000_000  # an hour
 _DIGITS = 3
 _ROUNDS = 1000
 _CONFIDENCE = 0.95
+_SHORTEST = 0.25  # hours that a slope's verdict needs
 
 
 def histogram(milliseconds: Iterable[float]) -> HdrHistogram:
@@ -92,9 +93,15 @@ class Slope:
     low: float
     high: float
     mean: float
+    hours: float  # that were observed
 
     def verdict(self, share: float = 0.01) -> Verdict:
-        """A leak where it surely grows by more than `share` of its mean an hour, flat where it surely does not."""
+        """A leak where it surely grows by more than `share` of its mean an hour, flat where it surely does not.
+
+        A few minutes say nothing about hours, however straight their line is.
+        """
+        if self.hours < _SHORTEST:
+            return "not known yet"
         limit = abs(self.mean) * share
         if self.low > limit:
             return "leak"
@@ -124,7 +131,8 @@ def slope(
     dice = np.random.default_rng(seed)
     drawn = [_through_origin(x, per_hour * x + _resampled(rest, block, dice)) for _ in range(_ROUNDS)]
     low, high = _interval(drawn)
-    return Slope(per_hour, low, high, float(np.mean(np.asarray(values, dtype=np.float64))))
+    mean = float(np.mean(np.asarray(values, dtype=np.float64)))
+    return Slope(per_hour, low, high, mean, max(hours) - min(hours))
 
 
 def _without_levels(values: Floats, groups: NDArray[Any]) -> Floats:

@@ -8,6 +8,11 @@ from typing import Any
 
 import psutil
 
+MACHINE = "machine"
+"""The name of the samples of all processes together, ours and others'."""
+_FULL = 0.9  # of a core, or of all
+_NOTABLE = 0.2  # cores
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -27,9 +32,16 @@ class Sample:
 
 
 def look(processes: Mapping[str, int]) -> list[Sample]:
-    """A sample of each process (name -> pid), children included; one that is gone is left out."""
+    """A sample of each process (name -> pid), children included, and of the machine; one that is gone is left out."""
     samples = (_sample(name, pid) for name, pid in processes.items())
-    return [sample for sample in samples if sample is not None]
+    return [*(sample for sample in samples if sample is not None), _whole()]
+
+
+def _whole() -> Sample:
+    times = psutil.cpu_times()
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    used_mb = psutil.virtual_memory().used / 2**20
+    return Sample(MACHINE, 0, time.monotonic(), busy, used_mb, 0, 0)
 
 
 def _sample(name: str, pid: int) -> Sample | None:
@@ -107,14 +119,17 @@ def _use(found: list[Sample]) -> Use:
 
 def busiest(use: Mapping[str, Use]) -> str:
     """In words, which process was the bottleneck, or that none was."""
-    if not use:
+    processes = {name: each for name, each in use.items() if name != MACHINE}
+    if not processes:
         return "no process was watched"
-    name, most = max(use.items(), key=lambda item: item[1].cpu_share)
-    total = sum(each.cpu_share for each in use.values())
+    name, most = max(processes.items(), key=lambda item: item[1].cpu_share)
+    ours = sum(each.cpu_share for each in processes.values())
     cores = psutil.cpu_count() or 1
-    shares = f"{name} used {most.cpu_share:.0%} of a core, all together {total:.0%} of {cores} cores"
-    if total > 0.9 * cores:
-        return f"the machine: {shares}"
-    if most.cpu_share > 0.9:
+    whole = use[MACHINE].cpu_share if MACHINE in use else ours
+    shares = f"{name} used {most.cpu_share:.2f} cores, all watched together {ours:.1f} of {cores}"
+    if most.cpu_share > _FULL:
         return f"{name}: {shares}"
+    if whole > _FULL * cores:
+        others = f", others on this machine {whole - ours:.1f}" if whole - ours > _NOTABLE else ""
+        return f"the machine's CPU: {shares}{others}"
     return f"no CPU: {shares}"

@@ -131,10 +131,11 @@ def _stages(ways: Mapping[str, Section]) -> list[Block]:
     for name, way in ways.items():
         if way["steady"] and way["steady"][-1]["stages_ms"]:
             stages = way["steady"][-1]["stages_ms"]
-            rows[name] = {stage: each["mean"] for stage, each in stages.items() if stage != "total"}
+            known = ((stage, stages[stage]["mean"]) for stage in _STAGES if stage in stages)
+            rows[name] = {_STAGES[stage]: mean for stage, mean in known}
     if not rows:
         return []
-    cells = [(name, *(ms(rows[name].get(stage)) for stage in _STAGES)) for name in rows]
+    cells = [(name, *(ms(rows[name].get(title)) for title in _STAGES.values())) for name in rows]
     made: list[Block] = [
         Heading("Where the time goes", 3),
         Figure("stages", "mean milliseconds of each stage", plots.stacked(rows, "milliseconds, mean")),

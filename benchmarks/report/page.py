@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.report.blocks import Block, Code, Figure, Heading, Table, Text
 
-_NUMERIC = re.compile(r"^[-+–]?[\d,.]*\s?(?:%|x|ms|s|us)?$")
+_NUMERIC = re.compile(r"^(?:–|[-+]?[\d,.]+\s?(?:%|x|ms|s|us)?)$")
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -24,10 +24,11 @@ figcaption { color: #64748b; font-size: .875rem; margin-top: .5rem; }
 table { border-collapse: collapse; font-size: .9rem; background: #fff; min-width: 50%; }
 th, td { padding: .4rem .75rem; border-bottom: 1px solid #e2e8f0; text-align: left; vertical-align: top; }
 th { color: #475569; font-weight: 600; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.good { color: #047857; font-weight: 600; } td.bad { color: #b91c1c; font-weight: 600; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.good, td.bad { font-weight: 600; white-space: nowrap; } td.good { color: #047857; } td.bad { color: #b91c1c; }
 pre { overflow-x: auto; padding: 1rem; background: #0f172a; color: #e2e8f0; border-radius: .5rem; font-size: .8rem; }
-nav { margin: 1rem 0; } nav a { margin-right: 1rem; color: #2563eb; text-decoration: none; white-space: nowrap; }
+nav { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
+nav a { color: #2563eb; text-decoration: none; white-space: nowrap; }
 code { font-size: .9em; }
 """
 _MARKS = {
@@ -65,8 +66,11 @@ def _html(block: Block) -> str:
         case Figure(_, alt, svg):
             return f"<figure>{svg}<figcaption>{escape(alt)}</figcaption></figure>"
         case Table(columns, rows):
-            head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-            body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+            numeric = [
+                bool(rows) and all(_NUMERIC.match(row[at]) for row in rows) for at in range(len(columns))
+            ]
+            head = "".join(map(_head, columns, numeric))
+            body = "".join("<tr>" + "".join(map(_cell, row, numeric)) + "</tr>" for row in rows)
             return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -74,8 +78,12 @@ def _inline(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-def _cell(text: str) -> str:
-    kind = _MARKS.get(text) or ("number" if text and _NUMERIC.match(text) else "")
+def _head(text: str, numeric: bool) -> str:
+    return f'<th class="number">{escape(text)}</th>' if numeric else f"<th>{escape(text)}</th>"
+
+
+def _cell(text: str, numeric: bool) -> str:
+    kind = _MARKS.get(text) or ("number" if numeric else "")
     attribute = f' class="{kind}"' if kind else ""
     return f"<td{attribute}>{_inline(text)}</td>"
 

@@ -75,7 +75,7 @@ def canvas(rows: int = 1, height: float = _SIZE[1]) -> Iterator[Canvas]:
 
 def _inline(svg: str) -> str:
     """As a part of a page: no prologue, as wide as there is room, with ids that no other drawing has."""
-    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     mark = f"{zlib.crc32(body.encode()):08x}"
     body = re.sub(r'\bid="([^"]+)"', rf'id="\1-{mark}"', body)
     body = re.sub(r'(xlink:href|href)="#([^"]+)"', rf'\1="#\2-{mark}"', body)
@@ -116,11 +116,11 @@ def over_time(rows: Sequence[Mapping[str, float]], offered: float | None) -> str
         rate.step(seconds, [row["outcomes"] for row in rows], where="mid", color=COLOURS[0])
         if offered:
             _limit(rate, offered, "offered")
-        rate.set_ylim(bottom=0)
+        rate.set_ylim(0, 1.2 * max([offered or 0.0, *(row["outcomes"] for row in rows)], default=1.0))
         rate.set_ylabel("messages/s")
         for colour, name in zip(_colours(), ("p50", "p99", "max"), strict=False):
             latency.plot(seconds, [row.get(name, np.nan) for row in rows], label=name, color=colour)
-        latency.set_yscale("log")
+        _logarithmic(latency)
         latency.set_ylabel("latency, ms")
         latency.set_xlabel("seconds")
         _legend(latency)
@@ -153,9 +153,10 @@ def sweep(lines: Mapping[str, Sequence[Mapping[str, Any]]], knees: Mapping[str, 
         )
         rate.set_ylim(bottom=0)
         rate.set_ylabel("outcomes/s")
-        latency.set_yscale("log")
+        _logarithmic(latency)
         latency.set_ylabel("latency, ms")
         latency.set_xlabel("messages/s offered")
+        _thousands(latency)
         _legend(rate)
     return drawing.svg
 
@@ -184,6 +185,7 @@ def ramp(kinds: Mapping[str, Mapping[str, Any]]) -> str:
         rate.set_ylim(bottom=0)
         rate.set_ylabel("requests/s")
         rate.set_xlabel("users")
+        _thousands(rate)
         _legend(latency)
     return drawing.svg
 
@@ -227,7 +229,7 @@ def recovery(lines: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     return drawing.svg
 
 
-def bars(values: Mapping[str, float], unit: str, ours: Iterable[str] = (), *, log: bool = False) -> str:
+def bars(values: Mapping[str, float], unit: str, ours: Iterable[str] = ()) -> str:
     """One bar each, with its number."""
     mine = set(ours)
     with canvas(1, 0.9 + 0.36 * len(values)) as drawing:
@@ -240,8 +242,7 @@ def bars(values: Mapping[str, float], unit: str, ours: Iterable[str] = (), *, lo
         axes.grid(visible=False)
         axes.set_xlabel(unit)
         axes.margins(x=0.12)
-        if log:
-            axes.set_xscale("log")
+        _thousands(axes)
         axes.spines["left"].set_visible(False)
         axes.tick_params(left=False)
     return drawing.svg
@@ -281,6 +282,24 @@ def _limit(axes: "Axes", value: float, name: str) -> None:
         color="#dc2626",
         fontsize=9,
     )
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """A logarithmic y axis with plain numbers, and room around what is drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(10 ** np.floor(np.log10(max(low, 0.1))), 10 ** np.ceil(np.log10(high)))
+    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _thousands(axes: "Axes") -> None:
+    from matplotlib.ticker import StrMethodFormatter
+
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _legend(axes: "Axes", columns: int = 4) -> None:

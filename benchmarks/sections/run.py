@@ -25,6 +25,7 @@ from benchmarks.store import Results
 
 ONE_AT_A_TIME = 20.0  # messages a second: each is done before the next one comes
 RATES = (500.0, 1000.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0, 10_000.0, 12_000.0)
+SHORT_RATES = (500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 
 Say = Callable[[str], None]
 

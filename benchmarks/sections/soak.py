@@ -15,7 +15,7 @@ from benchmarks.load.http import Spec
 from benchmarks.load.lag import lags
 from benchmarks.load.traffic import Load, drive
 from benchmarks.store import Results, append_lines, read_lines
-from benchmarks.watch import Sample, look
+from benchmarks.watch import MACHINE, Sample, look
 from workers.core.errors import UsageError
 
 _SPAN = 600.0  # seconds that one load process lasts
@@ -109,7 +109,7 @@ class _Segment:
         for sample in look(self._fleet.pids()):
             before = self._last.get(sample.name)
             self._last[sample.name] = sample
-            if before is not None and before.pid == sample.pid and sample.at > before.at:
+            if before is not None and before.pid == sample.pid and sample.name != MACHINE:
                 share = (sample.cpu - before.cpu) / (sample.at - before.at)
                 rows.append({"kind": "process", **sample.as_dict(), "cpu_share": share})
         rows.append({"kind": "lag", "lag": lags(self._fleet.kafka.bootstrap, self._fleet.groups)})
@@ -123,7 +123,8 @@ class _Segment:
         return time.monotonic() - self._began
 
     def _memory(self) -> str:
-        return ", ".join(f"{name} {sample.rss_mb:.0f} MB" for name, sample in self._last.items())
+        ours = (sample for name, sample in self._last.items() if name != MACHINE)
+        return ", ".join(f"{sample.name} {sample.rss_mb:.0f} MB" for sample in ours)
 
 
 def _kept(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""`relayfleet bench` for a few seconds, on real processes: its keys, its files, its report."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from benchmarks.load.ceiling import measure as ceiling
+from benchmarks.load.stub import Behaviour, Delays
+from tests.processes import ROOT, Process, free_port
+from tests.support import eventually
+from workers.core.settings import Settings
+
+
+def _bench(*arguments: str) -> dict[str, Any]:
+    """Run it to its end; what it printed."""
+    command = [sys.executable, "-m", "workers", "bench", *arguments, "-o", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr.decode()
+    printed: dict[str, Any] = orjson.loads(done.stdout)
+    return printed
+
+
+def test_a_short_run_loses_nothing_and_its_report_shows_every_stage(kafka: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    load = ("--rate", "100", "--seconds", "3", "--burst", "500", "--no-sweep", "--no-gateway")
+    found = _bench("run", "--short", *load, "--kafka", kafka, "--out", out)["results"]
+    steady = found["topic"]["steady"][0]
+    assert (steady["sent"], steady["lost"], steady["errors"]) == (300, 0, 0)
+    assert steady["latency_ms"]["count"] > 0
+    assert {"to_router", "to_worker", "model", "worker", "publish"} == steady["stages_ms"].keys()
+    assert {"router", "worker", "redis", "stub", "load"} <= steady["processes"].keys()
+    assert found["topic"]["burst"][0]["lost"] == 0
+    report = _bench("report", out)
+    page = Path(report["html"]).read_text()
+    assert page.count("<svg") >= 3
+    assert "http://" not in page.replace("http://www.w3.org", "")  # it needs nothing from anywhere
+    assert "whole chain, topic to topic" in Path(report["markdown"]).read_text()
+
+
+def test_a_worker_that_is_killed_under_load_loses_nothing_and_the_keys_say_so(
+    kafka: str, tmp_path: Path
+) -> None:
+    load = ("--kill", "worker", "--rate", "100", "--seconds", "4")
+    found = _bench("recover", "--short", *load, "--kafka", kafka, "--out", str(tmp_path))
+    assert found["sent"] == 800
+    assert found["lost"] == 0
+    assert found["first_outcome_s"] > 0
+    assert found["full_recovery_s"] >= found["first_outcome_s"]
+    assert found["paid_twice"] <= 64
+    assert found["duplicates"] >= 0
+    assert [row["fault"] for row in found["faults"]] == ["worker"]
+
+
+def test_a_broker_that_somebody_named_is_not_killed(kafka: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workers", "bench", "recover", "--kill", "broker", "--kafka", kafka]
+    done = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"is not killed" in done.stderr
+
+
+@pytest.fixture
+async def stub(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """The fast backend with the options of the test; its address."""
+    port = free_port()
+    command = (sys.executable, "-m", "benchmarks.load.stub", "--port", str(port), *request.param)
+    process = Process("stub", command, tmp_path / "log", Settings.read().environment)
+    process.start()
+    url = f"http://127.0.0.1:{port}"
+
+    async def listens() -> bool:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            try:
+                return (await client.get(f"{url}/health")).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+    try:
+        await eventually(listens, 20)
+        yield url
+    finally:
+        await process.kill()
+
+
+@pytest.mark.parametrize("stub", [("--remember", "1")], indirect=True)
+async def test_the_fast_backend_answers_whole_and_in_pieces_and_counts_what_is_paid_twice(stub: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for call_id in ("a", "b", "a"):
+            whole = await client.post(
+                f"{stub}/v1/chat/completions", json={"messages": []}, headers={"x-request-id": call_id}
+            )
+        text = whole.json()["choices"][0]["message"]["content"]
+        streamed = await client.post(f"{stub}/v1/chat/completions", json={"messages": [], "stream": True})
+        events = [line.removeprefix("data: ") for line in streamed.text.splitlines() if line]
+        report = (await client.get(f"{stub}/stub/calls")).json()
+    assert events[-1] == "[DONE]"
+    pieces = [orjson.loads(event)["choices"] for event in events[:-1]]
+    assert "".join(choice[0]["delta"].get("content", "") for choice in pieces if choice) == text
+    assert report["paid_twice"] == {"a": 2}
+    assert await ceiling(stub, 0.2) > 100
+
+
+@pytest.mark.parametrize(
+    "stub", [("--error-rate", "1", "--error-status", "429", "--retry-after", "3")], indirect=True
+)
+async def test_the_fast_backend_refuses_as_it_is_told(stub: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        refused = await client.post(f"{stub}/v1/chat/completions", json={"messages": []})
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize("shape", ["constant", "exponential", "lognormal"])
+def test_delays_of_every_shape_have_the_mean_that_was_asked_for(shape: str) -> None:
+    delays = Delays(Behaviour(delay_ms=200, delay_shape=shape), random.Random(1))
+    drawn = [delays.draw() for _ in range(20_000)]
+    assert sum(drawn) / len(drawn) == pytest.approx(0.2, rel=0.03)
+    assert (len(set(drawn)) == 1) == (shape == "constant")

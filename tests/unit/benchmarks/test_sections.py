@@ -1,0 +1,168 @@
+"""What the sections make of what they measured, and the keys that scripts rely on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import sections
+from benchmarks.sections import peers, ramp, recover, soak
+from benchmarks.targets import TARGETS, reached
+from benchmarks.watch import MACHINE, Use, busiest
+
+RECOVER_KEYS = {"sent", "lost", "duplicates", "paid_twice", "first_outcome_s", "full_recovery_s"}
+
+
+def _times(rate: float = 100.0, seconds: float = 10.0) -> Any:
+    return np.arange(rate * seconds) / rate
+
+
+def _outage(start: float, end: float) -> tuple[Any, Any]:
+    """Messages at 100/s, answered after 10 ms but for an outage, after which the backlog comes at 1,000/s."""
+    intended = _times()
+    arrived = intended + 0.01
+    held = (intended >= start) & (intended < end + 0.5)
+    waiting = end + np.arange(np.count_nonzero(held)) / 1000
+    arrived[held] = np.maximum(arrived[held], waiting)
+    return intended, arrived
+
+
+def test_the_first_outcome_is_of_a_message_that_was_sent_after_the_kill() -> None:
+    intended, arrived = _outage(3.0, 5.0)
+    arrived[299] = 3.2  # sent before the kill, still on its way
+    assert recover.first_outcome(intended, arrived, 3.0) == pytest.approx(2.0)
+
+
+def test_recovery_is_full_when_no_more_messages_wait_than_before() -> None:
+    intended, arrived = _outage(3.0, 5.0)
+    found = recover.full_recovery(intended, arrived, 3.0)
+    assert found is not None
+    assert 2.1 < found < 2.6
+
+
+def test_what_never_recovers_has_no_time() -> None:
+    intended = _times()
+    arrived = np.where(intended < 3, intended + 0.01, np.nan)
+    assert recover.first_outcome(intended, arrived, 3.0) is None
+    assert recover.full_recovery(intended, arrived, 3.0) is None
+
+
+def test_the_backlog_is_what_was_sent_and_has_no_outcome() -> None:
+    intended, arrived = _outage(3.0, 5.0)
+    assert recover.backlog(intended, arrived, np.asarray([2.0, 4.0])).tolist() == pytest.approx(
+        [1, 101], abs=1
+    )
+
+
+def _recovery(fault: str, **changes: Any) -> recover.Recovery:
+    fields: dict[str, Any] = {
+        "fault": fault,
+        "sent": 100,
+        "lost": 0,
+        "duplicates": 2,
+        "paid_twice": 1,
+        "failed": 0,
+        "first_outcome_s": 1.5,
+        "full_recovery_s": 3.0,
+        "worst_ms": 1500.0,
+    }
+    return recover.Recovery(**{**fields, **changes})
+
+
+def test_recover_prints_the_keys_that_scripts_rely_on_summed_and_the_worst_of_times() -> None:
+    rows = [_recovery("worker"), _recovery("backend", paid_twice=None, first_outcome_s=4.0)]
+    found = recover.totals(rows)
+    assert found.keys() == RECOVER_KEYS
+    assert (found["sent"], found["duplicates"], found["paid_twice"]) == (200, 4, 1)
+    assert (found["first_outcome_s"], found["full_recovery_s"]) == (4.0, 3.0)
+
+
+def test_one_fault_that_never_recovered_is_not_hidden_by_the_others() -> None:
+    rows = [_recovery("worker"), _recovery("router", full_recovery_s=None)]
+    assert recover.totals(rows)["full_recovery_s"] is None
+
+
+def test_peers_prints_ratios_to_every_peer_and_why_one_is_missing() -> None:
+    rates = {"relayfleet": [900.0, 1000.0, 1100.0], "faststream": [100.0], "quix": [500.0], "bare": [2000.0]}
+    found = peers.told(rates, {"faust": "could not be installed"}, 30_000.0)
+    assert found["ratios"] == {"faststream": 10.0, "quix": 2.0, "faust": None, "bare": 0.5, "litellm": None}
+    assert found["rates"]["relayfleet"] == 1000.0
+    assert found["skipped"] == {"faust": "could not be installed"}
+
+
+def test_the_gateway_path_is_compared_with_our_gateway() -> None:
+    rates = {"relayfleet": [9000.0], "relayfleet gateway": [1500.0], "litellm": [150.0]}
+    assert peers.told(rates, {}, 1.0)["ratios"]["litellm"] == 10.0
+
+
+def test_every_peer_has_its_features_listed() -> None:
+    assert peers.FEATURES.keys() == {"relayfleet", *peers.NAMES}
+    assert len({len(features) for features in peers.FEATURES.values()}) == 1
+
+
+def _rows(hours: float, slope: float) -> list[dict[str, Any]]:
+    """Samples a minute of one process that grows by `slope` MB an hour."""
+    dice = np.random.default_rng(1)
+    rows: list[dict[str, Any]] = []
+    for minute in range(int(hours * 60)):
+        grown = 100 + slope * minute / 60 + dice.normal(0, 0.1)
+        fields = {"rss_mb": grown, "cpu_share": 0.3 + dice.normal(0, 0.01), "fds": 20, "threads": 4}
+        rows.append({"kind": "process", "name": "worker", "elapsed": minute * 60.0, "segment": 0, **fields})
+    traffic = {"sent": 10, "achieved": 1.0, "lost": 0, "errors": 0, "duplicates": 0}
+    latency = {"p99": 12.0, "count": 10}
+    rows.append({"kind": "lag", "elapsed": hours * 3600, "segment": 0, "lag": {"a": 3, "b": 4}})
+    rows.append({"kind": "traffic", "elapsed": hours * 3600, "segment": 0, **traffic, "latency_ms": latency})
+    return rows
+
+
+@pytest.mark.parametrize(("grows", "leaks"), [(0.0, []), (20.0, ["worker"])])
+def test_a_soak_says_who_leaks(grows: float, leaks: list[str]) -> None:
+    found = soak.judged(_rows(2.0, grows), warmup=600.0)
+    assert found["leaks"] == leaks
+    assert found["lag_max"] == 7
+
+
+def test_a_warm_up_belongs_to_no_slope() -> None:
+    rows = _rows(2.0, 0.0)
+    for row in rows[:10]:
+        row["rss_mb"] = 10.0
+    assert soak.judged(rows, warmup=600.0)["slopes"]["worker"]["rss_mb"]["per_hour"] == pytest.approx(
+        0, abs=0.2
+    )
+
+
+def _step(users: int, p99: float, errors: int = 0) -> Mapping[str, Any]:
+    return {"users": users, "requests": 100, "errors": errors, "latency_ms": {"p99": p99}}
+
+
+def test_a_ramp_says_where_latency_bends_and_errors_start() -> None:
+    use = {"gateway": Use(1.0, 0.97, 1, 1, 1), "load": Use(1.0, 0.4, 1, 1, 1)}
+    found = ramp.judged([_step(100, 210), _step(500, 300), _step(1000, 900, errors=4)], use)
+    assert (found["bends_at"], found["errors_from"]) == (1000, 1000)
+    assert found["bottleneck"].startswith("gateway")
+    assert not found["generator_was_busy"]
+
+
+def test_a_load_generator_that_is_busy_itself_is_said() -> None:
+    found = ramp.judged([_step(100, 210)], {"load": Use(1.0, 0.99, 1, 1, 1)})
+    assert found["generator_was_busy"]
+
+
+def test_a_machine_that_others_use_is_told_from_a_process_at_its_limit() -> None:
+    mine = {"worker": Use(1.0, 0.5, 1, 1, 1)}
+    assert busiest(mine).startswith("no CPU")
+    assert "others on this machine" in busiest({**mine, MACHINE: Use(1.0, 64.0, 1, 1, 1)})
+
+
+def test_no_result_means_not_measured_and_never_reached() -> None:
+    rows = reached({})
+    assert len(rows) == len(TARGETS)
+    assert {row.met for row in rows} == {None}
+
+
+def test_every_section_has_a_short_and_a_full_form() -> None:
+    short, full = (sections("127.0.0.1:1", full=form) for form in (False, True))
+    assert short.keys() == full.keys()
+    assert all("--short" in command for command in short.values())
+    assert not any("--short" in command for command in full.values())
