@@ -25,6 +25,7 @@ PREFIX = "relay."
 MESSAGE_ID = "relay.message-id"
 SOURCE = "relay.source"
 TENANT = "relay.tenant"  # who is charged
+PRIORITY = "relay.priority"  # interactive or batch; without it the tenant's
 TARGET = "relay.target"
 INSTANCE = "relay.instance"
 SHADOW_OF = "relay.shadow-of"  # of a copy: the target that the message itself went to

@@ -123,12 +123,16 @@ class CostFields(_CostRequired, total=False):
     saved: float | None
 
 
-class ErrorFields(TypedDict):
-    """`ErrorInfo` as a literal."""
-
+class _ErrorRequired(TypedDict):
     code: ErrorClass
     reason: str
     retryable: bool
+
+
+class ErrorFields(_ErrorRequired, total=False):
+    """`ErrorInfo` as a literal."""
+
+    retry_after: float | None
 
 
 class PayloadFields(TypedDict, total=False):

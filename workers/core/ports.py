@@ -343,3 +343,43 @@ class SessionStore(Protocol):
 
     async def close(self) -> None:
         """Let go of the connections."""
+
+
+class Draw(NamedTuple):
+    """What a message takes from a bucket or a budget, and what that holds.
+
+    A bucket holds `most` and fills by `rate` a second; a budget (rate 0) holds `most` until `ends_at`, epoch seconds,
+    and has another key for the next period.
+    """
+
+    key: str
+    amount: int
+    most: int
+    rate: float = 0.0
+    ends_at: float = 0.0
+
+
+class Drawn(NamedTuple):
+    """Seconds until there is room, and the draw that has to wait longest; 0 and None: there is."""
+
+    wait: float
+    which: int | None
+
+
+class LimitStore(Protocol):
+    """Buckets and budgets of all processes together. Every method raises `UnreachableError`.
+
+    What is more than a bucket or budget can hold at all counts as all that it holds: it waits until everything is there.
+    """
+
+    async def take(self, draws: Sequence[Draw]) -> Drawn:
+        """Take all of these, or none where one of them has no room."""
+
+    async def look(self, draws: Sequence[Draw]) -> Drawn:
+        """What `take` would say, taking nothing."""
+
+    async def add(self, draws: Sequence[Draw]) -> None:
+        """Take these, room or not: for what turned out to be more than was estimated. Negative amounts give back."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""

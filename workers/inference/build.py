@@ -9,8 +9,10 @@ from workers.core.ports import OutcomeStore, Publisher, SessionBounds, SessionSt
 from workers.core.topology.delays import retry_delays
 from workers.core.topology.model import OpenAITarget, Target, Topology
 from workers.core.topology.names import Names
+from workers.inference.admission import Admission
 from workers.inference.cache_build import build_cache
 from workers.inference.conversation import ConversationPolicy, Conversations
+from workers.inference.fairness import Flows
 from workers.inference.instance import PoolRules, Seat
 from workers.inference.intake import IntakePolicy
 from workers.inference.once import OncePerId, OncePolicy
@@ -22,6 +24,7 @@ from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
 from workers.policies.cost import tariff_of
 from workers.policies.fallback import fit_of
+from workers.policies.quota import quotas_of
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
 from workers.stores.shared import SharedStores
@@ -30,6 +33,7 @@ from workers.stores.shared import SharedStores
 _WINDOW_PER_CALL = 8
 _SMALLEST_WINDOW = 500
 _LARGEST_WINDOW = 4000
+_FAIR_WINDOW = 15_000  # what a tenant finds behind another's flood is what the window still holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,12 @@ def build_worker(
     seats = [seat(opened) for opened in backends]
     pool = Pool(target, seats, fleet.metrics, pool_rules(settings), fleet.around.clock, fleet.around.rng)
     window = min(max(_WINDOW_PER_CALL * pool.capacity, _SMALLEST_WINDOW), _LARGEST_WINDOW)
+    tenants = fleet.topology.tenants
     intake = IntakePolicy(
         delays={names.retry(target, label): seconds for label, seconds in retry_delays(settings)},
         ordered=settings.ordering == "key",
-        limits=Limits(window=window),
+        flow_of=Flows(tenants).of if tenants else None,
+        limits=Limits(window=_FAIR_WINDOW if tenants else window),
     )
     policy = TargetPolicy(
         target,
@@ -105,7 +111,9 @@ def build_worker(
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
     talks = conversations(fleet, target)
     cache = build_cache(fleet.topology, target, fleet.shared, fleet.metrics, fleet.around.clock)
-    ports = Ports(subscription, fleet.publisher, pool, once, fleet.metrics, talks, cache)
+    ports = Ports(
+        subscription, fleet.publisher, pool, once, fleet.metrics, talks, cache, admission(fleet, target)
+    )
     setup = TargetSetup(policy, intake, names, valve_policy(settings))
     return TargetWorker(setup, ports, fleet.around)
 
@@ -119,6 +127,16 @@ def conversations(fleet: Fleet, target: str) -> Conversations | None:
     bounds = SessionBounds(kept.turns, int(kept.max_bytes), kept.ttl)
     policy = ConversationPolicy(bounds, wait_for_store=kept.when_store_down == "pause")
     return Conversations(target, fleet.sessions, policy, fleet.metrics)
+
+
+def admission(fleet: Fleet, target: str) -> Admission | None:
+    """The limits and budgets that hold for the target's messages."""
+    quotas = quotas_of(fleet.topology, target)
+    if quotas is None:
+        return None
+    store = fleet.shared.limits(fleet.names.requests)
+    retry = retry_policy(fleet.topology.targets[target])
+    return Admission(target, quotas, store, retry, fleet.metrics, fleet.around.clock)
 
 
 def once_policy(topology: Topology) -> OncePolicy:

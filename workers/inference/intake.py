@@ -16,8 +16,11 @@ from workers.inference.throttle import Limits, Throttle
 from workers.policies.finished import DamagedMetadataError, decode
 from workers.policies.lanes import Lanes
 from workers.policies.offsets import OffsetTracker
+from workers.policies.turns import FairQueue, Flow
 
 log = structlog.get_logger()
+
+_USUAL_SIZE = 4096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class IntakePolicy:
 
     delays: Mapping[str, float]
     ordered: bool = False  # keep each key's order
+    flow_of: Callable[[Message], Flow] | None = None  # whose turn it is; None: the first that came
     limits: Limits = field(default_factory=Limits)
     revoke_budget: float = 4.0  # seconds that a rebalance waits for the calls under way
 
@@ -46,7 +50,8 @@ class Intake:
         self._policy = policy
         self._clock = clock
         self._hooks = Hooks(lambda: None, lambda _: None)
-        self._lanes: Lanes[Message] = Lanes()
+        ready = None if policy.flow_of is None else FairQueue(policy.flow_of, _cost)
+        self._lanes: Lanes[Message] = Lanes(ready)
         self._assignments: dict[TopicPartition, Assignment] = {}
         self._throttle = Throttle(subscription, policy.limits)
         self._gate = DelayGate(policy.delays, self._throttle, clock)
@@ -236,6 +241,11 @@ class Intake:
             assignment.open = False
             _give_up(assignment.running)
             self._assignments.pop(assignment.partition, None)
+
+
+def _cost(message: Message) -> float:
+    """A long prompt counts for several short ones."""
+    return 1.0 + message.size / _USUAL_SIZE
 
 
 def _until_idle(assignment: Assignment) -> Awaitable[None]:

@@ -19,6 +19,7 @@ from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError, RefusedError
 from workers.core.events import EventLog
 from workers.core.ports import Answer, Call, Sink
+from workers.inference.admission import Admission
 from workers.inference.attempts import Attempts
 from workers.inference.cached import Cached
 from workers.inference.calling import ask
@@ -64,6 +65,7 @@ class Beside:
     chunks: Chunks
     conversations: Conversations | None = None
     cache: Cached | None = None
+    admission: Admission | None = None
 
 
 class Pipeline:
@@ -86,6 +88,8 @@ class Pipeline:
         self._chunks = beside.chunks
         self._worked: Work = self._work
         waiting = Waiting(pool.give_up, self._wait, self._acquire)
+        if beside.admission is not None:
+            self._worked = partial(beside.admission.process, self._worked, waiting)
         if beside.cache is not None:
             self._worked = partial(beside.cache.process, self._worked, waiting)
         if beside.conversations is not None:

@@ -15,6 +15,7 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Publisher, Subscription
 from workers.core.records import TopicPartition
 from workers.core.topology.names import Names
+from workers.inference.admission import Admission
 from workers.inference.attempts import Attempts
 from workers.inference.cached import Cached
 from workers.inference.committer import Committer
@@ -61,6 +62,7 @@ class Ports:
     metrics: Metrics
     conversations: Conversations | None = None
     cache: Cached | None = None
+    admission: Admission | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class TargetWorker:
         self._chunks = Chunks(self.target, setup.names, ports.publisher, ports.metrics, around.clock)
         settlement = Settlement(self.target, setup.names, around.clock, tariff)
         tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
-        beside = Beside(attempts, self._chunks, ports.conversations, ports.cache)
+        beside = Beside(attempts, self._chunks, ports.conversations, ports.cache, ports.admission)
         pipeline = Pipeline(setup.target, ports.pool, ports.once, around, beside, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
@@ -171,6 +173,8 @@ class TargetWorker:
             await _stop(task)
         for leases in self._leases:
             await leases.close()
+        if self._ports.admission is not None:
+            await self._ports.admission.close()
 
     async def _tick(self) -> None:
         try:

@@ -5,17 +5,29 @@ holds the messages of its own key and nobody else's.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Queue(Protocol[T]):
+    """What is used of a deque."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    def append(self, item: T, /) -> None: ...
+    def extend(self, items: Iterable[T], /) -> None: ...
+    def popleft(self) -> T: ...
+    def clear(self) -> None: ...
 
 
 class Lanes(Generic[T]):
     """Messages that wait for their start. Items added with lane None keep no order and block nobody."""
 
-    def __init__(self) -> None:
-        self._ready: deque[T] = deque()
+    def __init__(self, ready: Queue[T] | None = None) -> None:
+        """`ready`: which of those that may start is next; without one, the first that came."""
+        self._ready: Queue[T] = deque() if ready is None else ready
         self._lanes: dict[Hashable, deque[T]] = {}  # present: taken; its deque: who waits behind
         self._behind = 0
 
@@ -60,7 +72,9 @@ class Lanes(Generic[T]):
         """Forget the waiting items and the lanes that the predicates hold for; returns the items."""
         dropped = [waiting for waiting in self._ready if item(waiting)]
         if dropped:
-            self._ready = deque(waiting for waiting in self._ready if not item(waiting))
+            kept = [waiting for waiting in self._ready if not item(waiting)]
+            self._ready.clear()
+            self._ready.extend(kept)
         for name in [name for name in self._lanes if lane(name)]:
             behind = self._lanes.pop(name)
             self._behind -= len(behind)

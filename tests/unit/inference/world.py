@@ -21,6 +21,7 @@ from workers.core.ports import Backend, Claim, OutcomeStore
 from workers.core.records import Headers, Outgoing, Position, Received, TopicPartition
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
+from workers.inference.admission import Admission
 from workers.inference.cached import Cached
 from workers.inference.conversation import Conversations
 from workers.inference.intake import IntakePolicy
@@ -103,6 +104,7 @@ class World:
     conversations: Conversations | None = None
     workers: list[TargetWorker] = field(default_factory=list)
     cache: Callable[[], Cached] | None = None
+    admission: Callable[[], Admission] | None = None
 
     @property
     def backend(self) -> MemoryBackend:
@@ -141,7 +143,8 @@ class World:
         )
         once = OncePerId(TARGET, self.outcomes, self.once, self.metrics)
         cache = None if self.cache is None else self.cache()
-        ports = Ports(subscription, publisher, pool, once, self.metrics, self.conversations, cache)
+        admission = None if self.admission is None else self.admission()
+        ports = Ports(subscription, publisher, pool, once, self.metrics, self.conversations, cache, admission)
         setup = TargetSetup(self.target, self.intake, names, self.valve)
         self.workers.append(TargetWorker(setup, ports, around))
         return self.workers[-1], subscription

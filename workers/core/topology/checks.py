@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from workers.core.topology.check_addresses import check_instances, check_kafka, check_stores
 from workers.core.topology.check_gateway import check_gateway, check_tenants
+from workers.core.topology.check_limits import check_limits
 from workers.core.topology.check_numbers import check_numbers, check_once
 from workers.core.topology.check_protocols import check_protocol
 from workers.core.topology.check_routes import check_intents, check_routes
@@ -41,6 +42,7 @@ def check(parts: Parts) -> Iterator[Fault]:
     for name, target in parts.targets.items():
         yield from _target(name, target, parts)
     yield from _fallback_loops(parts)
+    yield from check_limits(parts)
     if parts.topics is not None:
         named = {name: target for name, target in parts.targets.items() if _TARGET_NAME.fullmatch(name)}
         yield from check_topics(parts.topics, named)

@@ -15,6 +15,7 @@ from workers.core.topology.conversation import Conversation
 from workers.core.topology.fallback import Fallback, Fallbacks
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.instances import Instance as Instance
+from workers.core.topology.limits import Budget, Limits
 from workers.core.topology.pricing import Currency, Price
 from workers.core.topology.protocols import GrpcSettings, HttpSettings, KafkaSettings, WebSocketSettings
 from workers.core.topology.routing import Intents, Route
@@ -138,6 +139,8 @@ class TargetBase(Strict):
     fallback: Fallbacks = Field(default_factory=Fallback)
     cache: Cache | None = None
     price: Price | None = None
+    limits: Limits | None = None
+    budget: Budget | None = None
     context_length: Count | None = Field(default=None, ge=1)  # tokens, of prompt and answer together
     topic: TopicSettings = TopicSettings()
 

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from workers.core.topology.base import Strict
 from workers.core.topology.values import refuse_bool
@@ -25,18 +25,19 @@ def parse_amount(value: object) -> object:
         raise ValueError("must be an amount of money without its currency, such as 0.15") from None
 
 
-def few_decimals(value: Decimal) -> Decimal:
-    """Refuse more decimals than are counted."""
-    if not value.is_finite() or -int(value.normalize().as_tuple().exponent) > DECIMALS:
-        raise ValueError(f"must be a number with {DECIMALS} decimals at most")
+def countable(value: Decimal) -> Decimal:
+    """Refuse what is less than nothing, more than anybody pays, or finer than what is counted."""
+    if not value.is_finite() or not 0 <= value <= MAX_AMOUNT:
+        raise ValueError(f"must be from 0 to {MAX_AMOUNT:,}")
+    if -int(value.normalize().as_tuple().exponent) > DECIMALS:
+        raise ValueError(f"must have {DECIMALS} decimals at most")
     return value
 
 
 Amount = Annotated[
     Decimal,
     BeforeValidator(parse_amount),
-    Field(ge=0, le=MAX_AMOUNT),
-    AfterValidator(few_decimals),
+    AfterValidator(countable),
     PlainSerializer(float, when_used="json", return_type=float),
     WithJsonSchema({"type": "number", "minimum": 0}),
 ]
