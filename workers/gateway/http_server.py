@@ -37,8 +37,6 @@ class HttpServer:
 
     async def start(self) -> None:
         """See `Front`."""
-        listening = self._listen()
-        self.address = "{}:{}".format(*listening.getsockname()[:2])
         settings = self._settings
         config = uvicorn.Config(
             self._app,
@@ -58,6 +56,8 @@ class HttpServer:
         config.load()
         if settings.tls is not None:
             config.ssl = _tls(settings.tls)
+        listening = self._listen()
+        self.address = "{}:{}".format(*listening.getsockname()[:2])
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="http")
         up = asyncio.create_task(self._server.up.wait())
