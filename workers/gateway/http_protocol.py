@@ -18,8 +18,9 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._limits = settings.limits
         self._idle = settings.idle
-        self._in_head = True
-        self._received = 0  # bytes since the head began, as they come
+        self._in_head = False
+        self._between = True  # two messages
+        self._received = 0  # bytes of a head that has not ended
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
         self._certificate: str | None = None
@@ -40,16 +41,17 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._in_head:
-            self._received += len(data)
+        head_alone = self._in_head or self._between
         super().data_received(data)
-        # A header that does not end is kept by the parser as it grows.
-        if self._in_head and self._received > 2 * self._limits.headers:
-            self._refuse_head()
+        if self._in_head and head_alone:
+            self._received += len(data)
+            # A header that does not end is kept by the parser as it grows.
+            if self._received > 2 * self._limits.headers:
+                self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._received, self._header_bytes = True, 0, 0
+        self._in_head, self._between, self._header_bytes = True, False, 0
         if self._patience is None:
             self._wait_for_head()
         super().on_message_begin()
@@ -64,7 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        self._in_head = False
+        self._in_head, self._received = False, 0
         self._head_came()
         if self.transport.is_closing():
             return
@@ -79,6 +81,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body has ended."""
+        self._between = True
         if not self.transport.is_closing():
             super().on_message_complete()
 
