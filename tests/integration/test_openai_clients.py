@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shutil
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 from pydantic import SecretStr
 
 from tests.fleet import Fleet, running_fleet
-from tests.processes import free_port, get
+from tests.processes import ROOT, free_port, get
 from tests.support import eventually
 from workers.local.stub_model import TEXT
 
@@ -220,3 +222,37 @@ async def test_a_client_that_goes_away_is_waited_for_no_longer(
     with pytest.raises(asyncio.CancelledError):
         await asking
     await eventually(lambda: waiting() == 0)
+
+
+GUIDE = ROOT / "docs/producers-chat.md"
+EXAMPLES = re.findall(r"^```(python|bash|javascript)\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), EXAMPLES, ids=[f"{n}-{each[0]}" for n, each in enumerate(EXAMPLES)]
+)
+async def test_every_example_of_the_guide_gets_its_answer(
+    site: tuple[Fleet, str], fleet: Fleet, language: str, code: str
+) -> None:
+    place = site[1].removeprefix("http://").removesuffix("/v1")
+    assert "127.0.0.1:8080" in code
+    command = RUNNERS[language]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        code.replace("127.0.0.1:8080", place),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    said = output if language != "bash" else "".join(re.findall(r'"content":"([^"]*)"', output))
+    assert TEXT in said, output
+
+
+RUNNERS = {
+    "python": (sys.executable, "-c"),
+    "bash": ("bash", "-c"),
+    "javascript": ("node", "--experimental-websocket", "-e"),
+}
