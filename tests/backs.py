@@ -48,7 +48,7 @@ CODES = {
 class Back:
     """How a service behaves, and what it saw. `fail` names the class of an error; what it says quotes the prompt."""
 
-    do: Literal["answer", "hang", "break", "garbage", "huge", "fail", "redirect"] = "answer"
+    do: Literal["answer", "hang", "break", "garbage", "huge", "fail", "redirect", "close"] = "answer"
     fail: ErrorClass = ErrorClass.OVERLOADED
     close_code: int = 1013
     seen: list[Any] = field(default_factory=list)  # what was asked
@@ -153,23 +153,26 @@ async def websocket_service(back: Back) -> AsyncIterator[str]:
 
 async def _converse_once(back: Back, connection: ServerConnection, asked: dict[str, Any]) -> None:
     back.seen.append(asked)
-    match back.do:
-        case "hang":
-            return
-        case "break":
-            connection.transport.abort()
-        case "garbage":
-            await connection.send("{not json")
-        case "huge":
-            await connection.send(json.dumps({"id": asked["id"], "text": HUGE}))
-        case "fail":
-            await connection.send(json.dumps({"id": asked["id"], "error": back.fail, "message": str(asked)}))
-        case _ if asked.get("stream") is True:
-            for piece in _pieces():
-                await connection.send(json.dumps({"id": asked["id"], "delta": piece}))
-            await connection.send(json.dumps({"id": asked["id"], "done": True}))
-        case _:
-            await connection.send(json.dumps({"id": asked["id"], "text": TEXT}))
+    number = asked["id"]
+    messages: dict[str, list[Any]] = {
+        "hang": [],
+        "huge": [{"id": number, "text": HUGE}],
+        "fail": [{"id": number, "error": back.fail, "message": str(asked)}],
+        "answer": [{"id": number, "text": TEXT}],
+    }
+    if back.do == "break":
+        connection.transport.abort()
+    elif back.do == "close":
+        await connection.close(back.close_code)
+    elif back.do == "garbage":
+        await connection.send("{not json")
+    elif back.do == "answer" and asked.get("stream") is True:
+        messages["answer"] = [
+            *({"id": number, "delta": piece} for piece in _pieces()),
+            {"id": number, "done": True},
+        ]
+    for message in messages.get(back.do, ()):
+        await connection.send(json.dumps(message))
 
 
 # -- gRPC ------------------------------------------------------------------------------------------------------------

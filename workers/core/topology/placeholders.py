@@ -9,7 +9,7 @@ ROOTS = ("envelope", "message_id", "source", "payload", "timestamp")
 """What a path may start with; `envelope` is all of it."""
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_PATH = re.compile(r"[^\s{}.?]+(?:\.[^\s{}.?]+)*")
+_PATH = re.compile(r"[^\s{}.?!\[\]]+(?:\.[^\s{}.?!\[\]]+)*")
 
 
 @dataclass(frozen=True, slots=True)

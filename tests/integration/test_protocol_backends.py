@@ -1,0 +1,364 @@
+"""What each protocol's backend sends, and how it keeps its connections, on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from schemas.envelope import Message, Payload, Request
+from schemas.errors import ErrorClass
+from tests.backs import TEXT, Back, grpc_service, http_service, kafka_service, led, websocket_service
+from tests.contract.backend_rigs import SECRET, grpc_target, http_target, kafka_target, websocket_target
+from tests.support import create_topic, eventually, unique
+from workers.assembly import open_pair
+from workers.backends.grpc import CODES, GrpcBackend
+from workers.backends.http import HttpBackend
+from workers.backends.kafka import KafkaBackend
+from workers.backends.oauth2 import TokenSource
+from workers.backends.websocket import WebSocketBackend
+from workers.core.clock import ManualClock, SystemClock
+from workers.core.errors import MessageError
+from workers.core.ports import Backend, Call
+from workers.core.topology.model import HttpTarget
+from workers.core.topology.protocols import OAuth2
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def call(message_id: str = "m1", timeout: float = 5.0, **payload: Any) -> Call:
+    request = Request(
+        message_id=message_id, source="t", payload=Payload(**{"text": "hello", **payload}), timestamp=1
+    )
+    headers = (("Accept-Language", b"zh"), ("X-Secret", b"no"), ("X-Odd", b"a\r\nb"))
+    return Call(request, timeout, TRACE, None, headers)
+
+
+@asynccontextmanager
+async def opened(backend: Backend) -> AsyncIterator[Backend]:
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
+def http(target: HttpTarget, tokens: TokenSource | None = None) -> HttpBackend:
+    return HttpBackend(target.instances[0], target, SystemClock(), tokens)
+
+
+async def test_http_sends_what_the_topology_says_and_nothing_else() -> None:
+    back = Back()
+    async with http_service(back) as url:
+        target = http_target(
+            f"{url}/base/",
+            method="PUT",
+            path="/items/{payload.context.id}",
+            query={"lang": "{payload.context.lang}", "gone": "{payload.user_id?}"},
+            headers={"X-Static": "s"},
+            secret_headers={"X-Key": "k-1"},
+            pass_headers=["accept-language", "x-odd"],
+            body={"q": "{payload.text}", "all": "{payload.context}"},
+        )
+        async with opened(http(target)) as backend:
+            answer = await backend.call(call("订单", context={"id": "a/../b?x", "lang": "z h"}))
+    assert answer.text == TEXT
+    assert (answer.model, answer.usage and answer.usage.total_tokens) == ("behind-1", 7)
+    [asked], [headers] = back.seen, back.headers
+    assert asked["method"] == "PUT"
+    assert asked["path"] == "/base/items/a%2F..%2Fb%3Fx?lang=z%20h"
+    assert asked["body"] == {"q": "hello", "all": {"id": "a/../b?x", "lang": "z h"}}
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert (headers["x-static"], headers["x-key"], headers["accept-language"]) == ("s", "k-1", "zh")
+    assert headers["idempotency-key"] == "%E8%AE%A2%E5%8D%95"
+    assert headers["traceparent"] == TRACE
+    assert not {"x-secret", "x-odd"} & headers.keys()
+
+
+async def test_http_get_has_no_body() -> None:
+    back = Back()
+    async with http_service(back) as url:
+        target = http_target(
+            url, method="GET", path="/find", query={"q": "{payload.text}"}, body="{envelope}"
+        )
+        async with opened(http(target)) as backend:
+            await backend.call(call(text="a&b=c"))
+    [asked] = back.seen
+    assert (asked["method"], asked["path"], asked["body"]) == ("GET", "/find?q=a%26b%3Dc", {})
+    assert "content-type" not in back.headers[0]
+
+
+async def test_a_proxy_in_the_environment_gets_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, back = Back(), Back()
+    async with http_service(proxy) as place:
+        for name in (
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+            "grpc_proxy",
+            "https_proxy",
+            "ws_proxy",
+        ):
+            monkeypatch.setenv(name, place)
+        for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        async with http_service(back) as url, opened(http(http_target(url))) as backend:
+            await backend.call(call())
+        async with websocket_service(back) as url:
+            target = websocket_target(url)
+            async with opened(WebSocketBackend(target.instances[0], target)) as backend:
+                await backend.call(call())
+        async with grpc_service(back) as (url, _):
+            router = grpc_target(url)
+            async with opened(GrpcBackend(router.instances[0], router)) as backend:
+                await backend.call(call())
+    assert (len(back.seen), len(proxy.seen)) == (3, 0)
+
+
+# -- OAuth 2 ---------------------------------------------------------------------------------------------------------
+
+
+class TokenService:
+    """A token endpoint; `life` is told as expires_in."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.life: int | None = 100
+        self.status = 200
+        self.basic = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self.asked.append({name: str(value) for name, value in form.items()})
+        self.basic = request.headers.get("authorization", "")
+        body = {"access_token": f"token-{len(self.asked)}", "token_type": "Bearer", "expires_in": self.life}
+        return web.json_response(body if self.status == 200 else {"error": "CANARY"}, status=self.status)
+
+
+@asynccontextmanager
+async def token_service() -> AsyncIterator[tuple[TokenService, OAuth2]]:
+    service = TokenService()
+    app = web.Application()
+    app.router.add_post("/token", service.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield (
+            service,
+            OAuth2(
+                token_url=f"http://127.0.0.1:{runner.addresses[0][1]}/token",
+                client_id="us",
+                client_secret=SecretStr("CANARY/1"),
+                scope="ask",
+            ),
+        )
+    finally:
+        await runner.cleanup()
+
+
+async def test_one_token_serves_all_calls_and_is_renewed_before_it_expires() -> None:
+    clock = ManualClock()
+    async with token_service() as (service, settings):
+        tokens = TokenSource(settings, clock)
+        assert set(await asyncio.gather(*(tokens.token(5) for _ in range(20)))) == {"token-1"}
+        clock.advance(79)
+        assert await tokens.token(5) == "token-1"
+        clock.advance(2)
+        assert await tokens.token(5) == "token-2"
+        tokens.refused("token-1")
+        assert await tokens.token(5) == "token-2"
+        tokens.refused("token-2")
+        assert await tokens.token(5) == "token-3"
+        await tokens.close()
+    assert service.asked[0] == {"grant_type": "client_credentials", "scope": "ask"}
+    assert service.basic == "Basic dXM6Q0FOQVJZJTJGMQ=="
+
+
+async def test_credentials_go_into_the_body_where_the_service_wants_them_there() -> None:
+    async with token_service() as (service, settings):
+        tokens = TokenSource(
+            settings.model_copy(update={"credentials": "body", "audience": "a"}), ManualClock()
+        )
+        await tokens.token(5)
+        await tokens.close()
+    assert service.asked[0]["client_secret"] == "CANARY/1"
+    assert service.asked[0]["audience"] == "a"
+    assert service.basic == ""
+
+
+async def test_who_gives_up_waiting_takes_the_token_from_nobody() -> None:
+    async with token_service() as (service, settings):
+        tokens = TokenSource(settings, ManualClock())
+        first = asyncio.create_task(tokens.token(5))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(tokens.token(5))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == "token-1"
+        await tokens.close()
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class"),
+    [(400, ErrorClass.AUTH), (401, ErrorClass.AUTH), (404, ErrorClass.AUTH), (500, ErrorClass.UPSTREAM_5XX)],
+)
+async def test_without_a_token_the_call_fails_and_says_no_secret(
+    status: int, error_class: ErrorClass
+) -> None:
+    async with token_service() as (service, settings):
+        service.status = status
+        tokens = TokenSource(settings, ManualClock())
+        with pytest.raises(MessageError) as caught:
+            await tokens.token(5)
+        assert caught.value.error_class is error_class
+        assert "CANARY" not in str(caught.value)
+        service.status = 200
+        assert await tokens.token(5) == "token-2"
+        await tokens.close()
+
+
+async def test_a_token_that_the_backend_refuses_is_not_used_again() -> None:
+    back = Back()
+    async with token_service() as (_, settings), http_service(back) as url:
+        target = http_target(url, instances=[{"url": url}])
+        async with opened(http(target, TokenSource(settings, SystemClock()))) as backend:
+            back.do, back.fail = "fail", ErrorClass.AUTH
+            with pytest.raises(MessageError):
+                await backend.call(call())
+            back.do = "answer"
+            await backend.call(call())
+            await backend.call(call())
+    assert [one["authorization"] for one in back.headers] == [
+        "Bearer token-1",
+        "Bearer token-2",
+        "Bearer token-2",
+    ]
+
+
+# -- WebSocket -------------------------------------------------------------------------------------------------------
+
+
+async def test_many_requests_share_a_websocket_and_a_lost_one_is_opened_again() -> None:
+    back = Back()
+    async with websocket_service(back) as url:
+        target = websocket_target(url, connections=2, headers={"X-Static": "s"})
+        async with opened(WebSocketBackend(target.instances[0], target)) as backend:
+            await asyncio.gather(*(backend.call(call()) for _ in range(50)))
+            assert back.connections == 2
+            back.do = "break"
+            results = await asyncio.gather(*(backend.call(call()) for _ in range(4)), return_exceptions=True)
+            assert {getattr(each, "error_class", None) for each in results} == {ErrorClass.CONNECT}
+            back.do = "answer"
+            await asyncio.gather(*(backend.call(call()) for _ in range(4)))
+    assert back.connections == 4
+    assert back.headers[0]["authorization"] == f"Bearer {SECRET}"
+    assert back.headers[0]["x-static"] == "s"
+    assert len({asked["id"] for asked in back.seen}) == len(back.seen)
+
+
+async def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
+    back = Back(do="hang")
+    async with websocket_service(back) as url:
+        target = websocket_target(url, connections=1)
+        async with opened(WebSocketBackend(target.instances[0], target)) as backend:
+            with pytest.raises(MessageError):
+                await backend.call(call(timeout=0.1))
+            back.do = "answer"
+            assert (await backend.call(call())).text == TEXT
+    assert back.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class"),
+    [
+        (1001, ErrorClass.CONNECT),
+        (1008, ErrorClass.AUTH),
+        (1011, ErrorClass.UPSTREAM_5XX),
+        (1012, ErrorClass.CONNECT),
+        (1013, ErrorClass.OVERLOADED),
+        (3000, ErrorClass.AUTH),
+        (3008, ErrorClass.TIMEOUT),
+        (4321, ErrorClass.UPSTREAM_5XX),
+    ],
+)
+async def test_the_code_of_a_close_has_a_class(code: int, error_class: ErrorClass) -> None:
+    back = Back(do="close", close_code=code)
+    async with websocket_service(back) as url:
+        target = websocket_target(url)
+        async with opened(WebSocketBackend(target.instances[0], target)) as backend:
+            with pytest.raises(MessageError) as caught:
+                await backend.call(call())
+    assert caught.value.error_class is error_class
+
+
+# -- gRPC ------------------------------------------------------------------------------------------------------------
+
+
+async def test_grpc_sends_what_the_interface_has_and_the_rest_in_the_context() -> None:
+    back = Back()
+    async with grpc_service(back) as (url, _):
+        target = grpc_target(url, metadata={"x-static": "s"}, secret_metadata={"x-key": "k-1"})
+        async with opened(GrpcBackend(target.instances[0], target)) as backend:
+            messages = [Message(role="user", content="before"), Message(role="user", content="last")]
+            await backend.call(
+                call(text=None, messages=messages, user_id="u", session_id="s", context={"a": "b", "n": [1]})
+            )
+    [asked], [headers] = back.seen, back.headers
+    assert (asked.user_id, asked.session_id, asked.input_text) == ("u", "s", "last")
+    assert asked.context["a"] == "b"
+    assert asked.context["n"] == "[1]"
+    assert '"before"' in asked.context["messages"]
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert (headers["x-static"], headers["x-key"], headers["idempotency-key"]) == ("s", "k-1", "m1")
+
+
+async def test_a_server_learns_of_the_deadline_and_of_a_call_given_up() -> None:
+    back = Back(do="hang")
+    async with grpc_service(back) as (url, _):
+        target = grpc_target(url)
+        async with opened(GrpcBackend(target.instances[0], target)) as backend:
+            with pytest.raises(MessageError):
+                await backend.call(call(timeout=0.2))
+            await eventually(lambda: back.cancelled == 1)
+            task = asyncio.create_task(backend.call(call()))
+            await eventually(lambda: len(back.seen) == 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await eventually(lambda: back.cancelled == 2)
+
+
+async def test_every_status_of_grpc_has_a_class() -> None:
+    assert CODES.keys() == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+
+
+# -- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+async def test_kafka_answers_are_matched_by_header_and_strangers_are_passed_over(kafka: str) -> None:
+    back = Back()
+    requests, responses = (create_topic(kafka, unique(name), 2) for name in ("asked", "answered"))
+    await eventually(lambda: led(kafka, requests) and led(kafka, responses))
+    target = kafka_target(kafka, requests, responses, body={"id": "{message_id}"}, concurrency=20)
+    with kafka_service(back, kafka, requests, responses):
+        one, other = KafkaBackend(target, open_pair), KafkaBackend(target, open_pair)
+        async with opened(one), opened(other):
+            calls = [backend.call(call(f"m{number}")) for number in range(20) for backend in (one, other)]
+            answers = await asyncio.gather(*calls)
+            assert {answer.text for answer in answers} == {TEXT}
+            back.do = "hang"
+            held = [asyncio.create_task(one.call(call())) for _ in range(20)]
+            await eventually(lambda: len(back.seen) == 60)
+            with pytest.raises(MessageError) as caught:
+                await one.call(call())
+            assert caught.value.error_class is ErrorClass.OVERLOADED
+            for task in held:
+                task.cancel()
+            await asyncio.wait(held)
+    assert sorted(asked["id"] for asked in back.seen[:40]) == sorted(f"m{n}" for n in range(20) for _ in "ab")
