@@ -1,0 +1,75 @@
+"""What one message costs the worker and the router themselves: no sockets, no broker, no threads.
+
+    python -m benchmarks.hot_paths [--messages 10000] [--profile worker|route|classify]
+
+Microseconds of CPU, the best and the middle of five runs, and function calls a message. The calls are the same on every
+machine and in every run, so a test holds them (`tests/unit/test_hot_paths.py`): what grows is seen there before any
+clock shows it.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import logging
+import pstats
+import sys
+from collections.abc import Callable, Mapping
+
+import structlog
+import uvloop
+
+from benchmarks.hot_router import classify, plan
+from benchmarks.hot_worker import work
+
+Run = Callable[[int], float]
+OURS = ("/workers/", "/schemas/")
+
+
+def _work(messages: int) -> float:
+    # Not asyncio.run: the loop that processes run on.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work(messages))
+
+
+PATHS: Mapping[str, tuple[str, Run]] = {
+    "worker": ("a message through a worker", _work),
+    "route": ("a decision of the router, one route", plan),
+    "classify": ("a decision, 1,000 keywords and 8 intents", classify),
+}
+
+
+def calls(run: Run, few: int = 1000, many: int = 3000) -> float:
+    """Calls of the fleet's own functions a message; what start and end take is not counted."""
+    run(few)  # what is made once and kept
+    return (_count(run, many) - _count(run, few)) / (many - few)
+
+
+def _count(run: Run, messages: int) -> int:
+    profile = cProfile.Profile()
+    profile.runcall(run, messages)
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # no stub names it
+    return sum(entry[1] for (file, _, _), entry in stats.items() if any(each in file for each in OURS))
+
+
+def main() -> None:
+    """Print what a message costs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hot_paths", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--profile", choices=PATHS)
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    if given.profile:
+        profile = cProfile.Profile()
+        profile.runcall(PATHS[given.profile][1], given.messages)
+        pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(50)
+        return
+    sys.stdout.write(f"{'':42} {'CPU us at best':>14} {'median':>7} {'calls':>6}\n")
+    for says, run in PATHS.values():
+        spent = sorted(run(given.messages) / given.messages * 1e6 for _ in range(5))
+        sys.stdout.write(f"{says:42} {spent[0]:14.1f} {spent[2]:7.1f} {calls(run):6.0f}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""A whole worker of one target with nothing outside it: records in, answers from memory, deliveries at once."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from workers import assembly
+from workers.backends.factory import OpenedBackend
+from workers.backends.http_client import HttpClient, HttpResponse
+from workers.backends.openai import OpenAIBackend
+from workers.core.clock import SystemClock
+from workers.core.deadlines import Deadline
+from workers.core.events import EventLog
+from workers.core.interpreter import calm_collector
+from workers.core.metrics import Metrics
+from workers.core.ports import Listener
+from workers.core.records import Outgoing, Position, Received, TopicPartition
+from workers.core.topology.model import Instance, OpenAITarget, Topology
+from workers.core.topology.names import Names
+from workers.inference.build import Fleet, build_worker
+from workers.inference.pipeline import Surroundings
+
+BATCH = 500
+TOPIC = "model_requests.llm"
+ANSWER = orjson.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "stub",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "It has no opinion, but it has answered."},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 12, "total_tokens": 24},
+    }
+)
+TOPOLOGY = Topology.model_validate(
+    {
+        "version": 1,
+        "routes": [{"name": "default", "to": "llm"}],
+        "targets": {
+            "llm": {"type": "openai", "model": "stub", "instances": [{"url": "http://127.0.0.1:1/v1"}]}
+        },
+    }
+)
+
+
+class _Client(HttpClient):
+    """Answers everything at the next turn of the loop."""
+
+    async def request(
+        self, method: str, path: str, headers: Any = (), body: bytes = b"", *, seconds: float
+    ) -> HttpResponse:
+        """See `HttpClient`."""
+        self._head(method, path, headers, body)
+        await asyncio.sleep(0)
+        return HttpResponse(200, [], ANSWER)
+
+
+class _Publisher:
+    """Delivers everything at the next turn of the loop."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+
+    def deliver(self, records: Sequence[Outgoing]) -> "asyncio.Future[None]":
+        """See `Publisher`."""
+        self.delivered += len(records)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(done.set_result, None)
+        return done
+
+    def post(self, record: Outgoing) -> None:
+        """See `Publisher`."""
+
+    async def close(self, deadline: Deadline) -> int:
+        """See `Publisher`."""
+        return 0
+
+
+class _Subscription:
+    """Has what it is given."""
+
+    listener: Listener
+
+    async def start(self, listener: Listener) -> None:
+        """See `Subscription`."""
+        self.listener = listener
+        listener.assigned({TopicPartition(TOPIC, 0): None})
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Subscription`."""
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Subscription`."""
+
+    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """See `Subscription`."""
+
+    async def lag(self) -> Mapping[TopicPartition, int]:
+        """See `Subscription`."""
+        return {}
+
+    async def close(self, deadline: Deadline) -> None:
+        """See `Subscription`."""
+
+
+def records(start: int, count: int) -> list[Received]:
+    """Requests as the router leaves them."""
+    stamp = b"%d" % (SystemClock().wall() * 1000)
+    headers = (
+        ("relay.route", b"default"),
+        ("relay.target", b"llm"),
+        ("relay.received-at", stamp),
+        ("relay.routed-at", stamp),
+    )
+    return [
+        Received(
+            TOPIC,
+            0,
+            number,
+            b"k%d" % number,
+            orjson.dumps(
+                {
+                    "message_id": f"m{number}",
+                    "source": "bench",
+                    "payload": {
+                        "text": "推荐一款5000元以内的笔记本电脑",
+                        "context": {"user_history": ["之前咨询过显示器"]},
+                    },
+                    "timestamp": 1715234567,
+                }
+            ),
+            (("relay.message-id", b"m%d" % number), *headers),
+            int(stamp),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+async def work(messages: int) -> float:
+    """Answer messages in a whole worker; returns seconds of CPU. Whoever profiles starts it within `measured`."""
+    clock, publisher, subscription = SystemClock(), _Publisher(), _Subscription()
+    events = EventLog(publisher, "fleet_logs", "worker", clock)
+    around, names = Surroundings(clock, events), Names(TOPOLOGY)
+    async with (
+        assembly.open_outcomes(TOPOLOGY) as outcomes,
+        assembly.open_sessions(TOPOLOGY) as sessions,
+        assembly.open_shared(TOPOLOGY) as shared,
+    ):
+        fleet = Fleet(TOPOLOGY, publisher, outcomes, Metrics(), around, names, sessions, shared)
+        return await _work(fleet, publisher, subscription, messages)
+
+
+async def _work(fleet: Fleet, publisher: _Publisher, subscription: _Subscription, messages: int) -> float:
+    worker = build_worker(fleet, "llm", subscription, [OpenedBackend(_backend())])
+    failures: list[BaseException] = []
+    await worker.start(failures.append)
+    batches = [records(start, BATCH) for start in range(0, messages, BATCH)]
+    calm_collector()
+    began = time.process_time()
+    for number, batch in enumerate(batches, 1):
+        subscription.listener.records(batch)
+        while publisher.delivered < number * BATCH and not failures:  # noqa: ASYNC110 - every turn counts, and an event would be one more
+            await asyncio.sleep(0)
+    spent = time.process_time() - began
+    await worker.drain(Deadline.after(5))
+    if failures:
+        raise failures[0]
+    return spent
+
+
+def _backend() -> OpenAIBackend:
+    target = TOPOLOGY.targets["llm"]
+    assert isinstance(target, OpenAITarget)  # noqa: S101 - see above
+    backend = OpenAIBackend(Instance(url="http://127.0.0.1:1/v1"), target, SystemClock())
+    backend._client.__class__ = _Client  # noqa: SLF001 - the same client, with no socket behind it
+    return backend

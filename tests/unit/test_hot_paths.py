@@ -1,0 +1,17 @@
+"""What a message costs, in calls of our own functions: the same on every machine, so that it may be held.
+
+A bound is the present number and a tenth. Who adds something that is worth its calls raises it, knowingly; what made
+it grow is in `python -m benchmarks.hot_paths --profile worker`, and what that means in microseconds without `--profile`.
+"""
+
+import pytest
+
+from benchmarks.hot_paths import PATHS, calls
+
+
+@pytest.mark.parametrize(("path", "most"), [("worker", 212), ("route", 48), ("classify", 137)])
+def test_a_message_makes_no_more_calls_than_it_did(path: str, most: int) -> None:
+    made = calls(PATHS[path][1], few=500, many=1500)
+    assert most * 0.5 < made <= most, (
+        f"{made:.0f} calls a message: much fewer means that this bound is too wide"
+    )
