@@ -19,6 +19,7 @@ from workers.backends.memory import MemoryBackend
 from workers.core.errors import PermanentError, TransientError
 from workers.core.ports import Answer, Call, Piece
 from workers.core.records import Outgoing, Received
+from workers.stores.memory import MemoryOutcomeStore
 
 BROKE = TransientError(ErrorClass.CONNECT, "broke off its answer")
 WORDS = [Piece("Hel", model="m"), Piece("lo"), Piece(finish_reason="stop")]
@@ -132,6 +133,26 @@ async def test_the_attempt_after_one_that_broke_has_the_next_number_and_its_own_
     second = [chunk for chunk in found if chunk.attempt == 2]
     assert (second[0].index, second[-1].final, told(second)) == (0, True, "Hello")
     assert not any(chunk.final for chunk in found if chunk.attempt == 1)
+
+
+async def test_a_worker_that_takes_over_begins_a_run_of_its_own_under_the_same_number() -> None:
+    backend = SteppedBackend()
+    world = World(backends=[backend], outcomes=MemoryOutcomeStore(window=60, lease=0.05))
+    ask(world)
+    worker, _ = world.build()
+    await worker.start(world.errors.append)
+    await eventually(lambda: backend.sinks)
+    backend.sinks[0](Piece("broken"))
+    await eventually(lambda: chunks(world))
+    await worker.abort()
+    successor = MemoryBackend()
+    successor.pieces = WORDS
+    world.backends = [successor]
+    await answered(world)
+    broken, *whole = chunks(world)
+    assert {chunk.attempt for chunk in whole} == {broken.attempt}
+    assert {chunk.run for chunk in whole} == {whole[0].run} != {broken.run}
+    assert (whole[0].index, told(whole), whole[-1].final) == (0, "Hello", True)
 
 
 async def test_chunks_go_where_the_request_says_with_its_key_and_trace(world: World) -> None:
