@@ -29,6 +29,7 @@ class InstanceState(_Wire):
     breaker: str  # closed, half-open or open
     calls: int = Field(ge=0)  # under way
     limit: int = Field(ge=0)  # calls at once
+    latency: float | None = None  # seconds of a call, lately; None: none was made
 
 
 class ReadState(_Wire):

@@ -209,6 +209,7 @@ async def open_router(
     from workers.router.app import GroupSettings
     from workers.router.live import LiveRouter, Outside
     from workers.router.service import RouterDeps, RouterService
+    from workers.router.speeds import follow_speeds
 
     topology = located(topology, settings, kafka)
     names, clock = Names(topology), SystemClock()
@@ -229,11 +230,21 @@ async def open_router(
             return
         cluster, board = open_board(topology, settings, publisher)
         outside = Outside(
-            cluster.require, partial(open_classifier, settings=settings), sizes.follow, board, clock
+            cluster.require,
+            partial(open_classifier, settings=settings),
+            sizes.follow,
+            board,
+            clock,
+            deps.speeds,
         )
         following = LiveRouter(service, live, outside)
-        async with telling(cluster, board, following.state):
-            yield service
+        measuring = asyncio.create_task(follow_speeds(board, deps.speeds, following.prefers), name="speeds")
+        try:
+            async with telling(cluster, board, following.state):
+                yield service
+        finally:
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
 
 
 @asynccontextmanager

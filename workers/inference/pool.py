@@ -110,6 +110,7 @@ class Pool:
                 breaker=instance.breaker.state.label,
                 calls=instance.member.calls,
                 limit=instance.member.limit,
+                latency=instance.member.latency.current(self._clock.monotonic()),
             )
             for instance in self._instances
         ]

@@ -11,6 +11,7 @@ from workers.policies.compile import Compiler, intents_of
 from workers.policies.conditions import AllOf
 from workers.policies.guess import Classifier, Guess
 from workers.policies.named import NAMED, named_target, no_such_target
+from workers.policies.prefer import Choice, Speeds
 from workers.policies.share import Share, key_of
 from workers.policies.subject import Asked, Subject, guess_all
 
@@ -46,6 +47,7 @@ class Rule:
     always: Decision
     canary: Share | None = None
     shadow: Share | None = None
+    choice: Choice | None = None
 
     def decide(self, subject: Subject) -> Decision | None:
         """The decision of this rule, where it holds."""
@@ -56,12 +58,13 @@ class Rule:
             guess = subject.guess()
             if guess is not None and guess.intent in self.intents:
                 decision = Decision(self.target, self.name, round(guess.confidence, 4))
-        if self.canary is None and self.shadow is None:
+        if self.canary is None and self.shadow is None and self.choice is None:
             return decision
-        return self._shared(decision, key_of(subject.asked))
+        return self._shared(decision, subject.asked)
 
-    def _shared(self, decision: Decision, key: bytes) -> Decision:
-        target = self.target
+    def _shared(self, decision: Decision, asked: Asked) -> Decision:
+        key = key_of(asked)
+        target = self.target if self.choice is None else self.choice.pick(asked.request, key)
         if self.canary is not None and self.canary.takes(key):
             target = self.canary.target
         shadow = self.shadow.target if self.shadow is not None and self.shadow.takes(key) else None
@@ -147,16 +150,21 @@ def needs_intents(topology: Topology) -> bool:
     )
 
 
-def compile_routes(topology: Topology, model: Classifier | None = None) -> Router:
+def compile_routes(
+    topology: Topology, model: Classifier | None = None, speeds: Speeds | None = None
+) -> Router:
     """Compile the routes; raises `UsageError` that names the route at fault.
 
-    `model` has learnt the topology's intents; without rules that ask for one it may be None.
+    `model` has learnt the topology's intents; without rules that ask for one it may be None. `speeds`: where the figures
+    of targets are kept up to date.
     """
+    speeds = speeds or Speeds()
     compiler = Compiler()
     rules: list[Rule] = []
     for route in topology.routes:
-        if route.to not in topology.targets:
-            raise UsageError(f"route {route.name!r} leads to {route.to!r}, which is not among the targets")
+        for target in route.targets:
+            if target not in topology.targets:
+                raise UsageError(f"route {route.name!r} leads to {target!r}, which is not among the targets")
         try:
             when = compiler.compile(route.when)
         except ValueError as error:
@@ -167,7 +175,10 @@ def compile_routes(topology: Topology, model: Classifier | None = None) -> Route
                 f"route {route.name!r} asks for an intent, and `intents` has no examples to learn from"
             )
         always = Decision(route.to, route.name)
-        rules.append(Rule(route.name, route.to, when, intents, always, *_shares(route)))
+        choice = None
+        if route.prefer is not None:
+            choice = Choice.of(topology, route.targets, route.prefer, speeds)
+        rules.append(Rule(route.name, route.to, when, intents, always, *_shares(route), choice))
     index = KeywordIndex.build(compiler.keywords)
     asks_from = next((number for number, rule in enumerate(rules) if rule.intents), len(rules))
     by_name = {target: Decision(target, NAMED) for target in topology.targets}

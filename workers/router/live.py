@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.fleet_state import ProcessState, process_name
 from workers.core.board import Board
@@ -13,6 +13,7 @@ from workers.core.topology.live import Commit, LiveTopology, Version
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.policies.guess import Classifier
+from workers.policies.prefer import Speeds
 from workers.router.planner import Planner
 from workers.router.service import RouterService
 
@@ -30,6 +31,7 @@ class Outside:
     sizes: Callable[[Topology], None]
     board: Board
     clock: Clock
+    speeds: Speeds = field(default_factory=Speeds)
 
 
 class LiveRouter:
@@ -56,6 +58,10 @@ class LiveRouter:
 
         return commit
 
+    def prefers(self) -> bool:
+        """Whether a route asks how fast its targets are."""
+        return any(route.prefer == "fastest" for route in self._live.current.topology.routes)
+
     def state(self) -> ProcessState:
         """For the board: a worker must not leave a target to which this router may still lead."""
         return ProcessState(
@@ -67,7 +73,7 @@ class LiveRouter:
         )
 
     def _planner(self, topology: Topology) -> Planner:
-        return Planner(topology, self._outside.clock, self._outside.learn(topology))
+        return Planner(topology, self._outside.clock, self._outside.learn(topology), self._outside.speeds)
 
     async def _somebody_reads(self, targets: frozenset[str]) -> None:
         """A route must not lead where nobody would answer."""

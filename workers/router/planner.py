@@ -17,6 +17,7 @@ from workers.core.topology.change import leads_to
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.policies.guess import Classifier
+from workers.policies.prefer import Speeds
 from workers.policies.route import Decision, compile_routes
 from workers.policies.subject import Asked
 from workers.router.outcomes import Outcome, Outcomes, Sender, guessed_sender, sender_of
@@ -35,9 +36,15 @@ class Decoded(NamedTuple):
 class Planner:
     """Decides for one topology, whose intents `classifier` knows. Raises `UsageError` for routes that can't work."""
 
-    def __init__(self, topology: Topology, clock: Clock, classifier: Classifier | None = None) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        clock: Clock,
+        classifier: Classifier | None = None,
+        speeds: Speeds | None = None,
+    ) -> None:
         names = Names(topology)
-        self._router = compile_routes(topology, classifier)
+        self._router = compile_routes(topology, classifier, speeds)
         self._expires_after = {name: target.expires_after for name, target in topology.targets.items()}
         self._outcomes = Outcomes(names, tuple(topology.targets))
         self.leads_to = leads_to(topology)

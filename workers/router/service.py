@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import structlog
@@ -21,6 +21,7 @@ from workers.core.ports import Publisher
 from workers.core.records import TopicPartition
 from workers.core.topology.model import Topology
 from workers.policies.guess import Classifier
+from workers.policies.prefer import Speeds
 from workers.router.app import GroupSettings, RouterApp, build_app
 from workers.router.batches import BatchRouter
 from workers.router.pipeline import Pipeline
@@ -45,6 +46,7 @@ class RouterDeps:
     metrics: Metrics
     clock: Clock
     classifier: Classifier | None = None
+    speeds: Speeds = field(default_factory=Speeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class RouterService:
         self._deps = deps
         self._group = group
         self._limits = limits or RouterLimits()
-        planner = Planner(deps.topology, deps.clock, deps.classifier)
+        planner = Planner(deps.topology, deps.clock, deps.classifier, deps.speeds)
         self._batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
         self._pipeline = Pipeline(self._batches.begin, failed)
         self._failed = failed

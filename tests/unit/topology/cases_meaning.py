@@ -125,6 +125,25 @@ ROUTES: list[Case] = [
     (MINIMAL + 'intents: \'{"text": "x"}\'\n', 8, "intents", "line 1 is not a JSON object with the texts"),
 ]
 
+PREFERENCES: list[Case] = [
+    (
+        MINIMAL.replace("to: llm", "to: [llm, b]") + "  b: {type: openai, instances: [{url: 'http://b'}]}\n",
+        3,
+        "routes[0].to",
+        "nothing to choose by",
+    ),
+    (MINIMAL.replace("to: llm", "to: [llm, lmm], prefer: fastest"), 3, "routes[0].to[1]", "no target 'lmm'"),
+    (
+        MINIMAL.replace("to: llm", "to: [llm, llm], prefer: fastest"),
+        3,
+        "routes[0].to[1]",
+        "in the list already",
+    ),
+    (MINIMAL.replace("to: llm", "to: llm, prefer: cheapest"), 3, "routes[0].prefer", "does nothing with one"),
+    (MINIMAL.replace("to: llm", "to: [llm], prefer: best"), 3, "routes[0].prefer", "must be one of cheapest"),
+    (MINIMAL.replace("to: llm", "to: []"), 3, "routes[0].to", "must not be empty"),
+]
+
 TARGETS: list[Case] = [
     (MINIMAL + "    fallback: [lllm]\n", 8, "targets.llm.fallback[0]", "there is no target 'lllm'"),
     (MINIMAL + "    fallback: llm\n", 8, "targets.llm.fallback[0]", "can't be its own fallback"),

@@ -34,7 +34,12 @@ def check_routes(parts: Parts) -> Iterator[Fault]:
 
 
 def _leads_to(path: Path, route: Route, declared: frozenset[str]) -> Iterator[Fault]:
-    places: list[tuple[Path, str]] = [((*path, "to"), route.to)]
+    several = len(route.targets) > 1
+    places: list[tuple[Path, str]] = [
+        ((*path, "to", index) if several else (*path, "to"), target)
+        for index, target in enumerate(route.targets)
+    ]
+    yield from _preference(path, route, places)
     if route.canary is not None:
         places.append(((*path, "canary", "to"), route.canary.to))
     if route.shadow is not None:
@@ -42,8 +47,20 @@ def _leads_to(path: Path, route: Route, declared: frozenset[str]) -> Iterator[Fa
     for at, target in places:
         if target not in declared:
             yield Fault(at, f"there is no target {target!r}", did_you_mean(target, declared))
-        elif target == route.to and len(at) > len(path) + 1:
+        elif target in route.targets and at[len(path)] != "to":
             yield Fault(at, f"{target!r} is where the route leads anyway", "name another target")
+
+
+def _preference(path: Path, route: Route, places: list[tuple[Path, str]]) -> Iterator[Fault]:
+    if len(places) > 1 and route.prefer is None:
+        yield Fault(
+            (*path, "to"), "several targets, and nothing to choose by", "say `prefer: cheapest` or `fastest`"
+        )
+    if len(places) == 1 and route.prefer is not None:
+        yield Fault((*path, "prefer"), "does nothing with one target", "name several in `to`", at_key=True)
+    for index, (at, target) in enumerate(places):
+        if target in route.targets[:index]:
+            yield Fault(at, f"{target!r} is in the list already", "name it once")
 
 
 def check_intents(intents: Mapping[str, Intent]) -> Iterator[Fault]:

@@ -103,15 +103,21 @@ def alone(value: object) -> object:
 
 
 class Route(Strict):
-    """A rule; the first that holds wins."""
+    """A rule; the first that holds wins. Of several equivalent targets it leads to the one that it prefers."""
 
     name: Annotated[Text, Field(max_length=100)]
     when: Condition = Condition()
-    to: str
+    targets: Annotated[TextList, AfterValidator(some)] = Field(alias="to")
+    prefer: Literal["cheapest", "fastest"] | None = None
     canary: Canary | None = None
     shadow: Annotated[Shadow | None, BeforeValidator(alone, json_schema_input_type=Shadow | str | None)] = (
         None
     )
+
+    @property
+    def to(self) -> str:
+        """Its target; of several the first."""
+        return self.targets[0]
 
 
 class Intent(Strict):
