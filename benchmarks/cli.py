@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.fleet import Broker, broker
-from benchmarks.store import Results, new_directory
+from benchmarks.store import Results, new_directory, plain
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
 from workers.core.logging import configure_logging
@@ -48,7 +48,7 @@ def section(measure: Section, kafka: str | None, out: Path | None, output: Outpu
     except RelayError as error:
         fail(error)
     if output is Output.JSON:
-        print_json(found)
+        print_json(plain(found))
     say(f"results: {results.directory}; `relayfleet bench report {results.directory}` draws them")
     raise typer.Exit(ExitCode.FAILED if found.get("lost") else ExitCode.DONE)
 
@@ -211,7 +211,7 @@ def ramp(
         hold=min(hold, 8.0) if short else hold,
         pace=pace,
         delay_ms=delay_ms,
-        users=tuple(kind) if kind else ramping.Plan().users,
+        users=tuple(kind) if kind else ramping.Plan().users[: 1 if short else None],
     )
     section(lambda started, results, say: ramping.ramp(started, plan, results, say), kafka, out, output)
 

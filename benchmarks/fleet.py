@@ -74,7 +74,7 @@ class Fleet:
         self._ports = Ports()
         self._watchdog = Watchdog()
         self._environment = {**Settings.read().environment, "RELAYFLEET_HOME": str(directory / "home")}
-        self.stub_port, self.redis_port, self.gateway_port = (self._port() for _ in range(3))
+        self.stub_port, self.redis_port, self.gateway_port, self.grpc_port = (self._port() for _ in range(4))
         self.topology = directory / "topology.yaml"
         self.topology.write_bytes(orjson.dumps(topology(self)))  # JSON is YAML
 
@@ -131,7 +131,7 @@ class Fleet:
         for number in range(self.shape.workers):
             self._launch_process("worker", number)
         for number in range(self.shape.gateways):
-            self._launch_process("gateway", number, *gateway_options(number, self.gateway_port + number))
+            self._launch_process("gateway", number, *self._gateway_options(number))
         for part in self.parts.values():
             self.until_ready(part)
 
@@ -185,6 +185,11 @@ class Fleet:
         name = kind if number == 0 else f"{kind} {number + 1}"
         return self._launch(name, command, f"http://127.0.0.1:{port}/readyz")
 
+    def _gateway_options(self, number: int) -> tuple[str, ...]:
+        """Its ports, and a name with which it has its partitions back at once after a kill."""
+        ports = ("--port", str(self.gateway_port + number), "--grpc-port", str(self.grpc_port + number))
+        return ("--member", f"bench-{number}", *ports)
+
     def _launch(self, name: str, command: Sequence[str], ready: str | None) -> Part:
         log = self._directory / f"{name.replace(' ', '-')}.log"
         part = self.parts[name] = Part(name, tuple(command), log, ready)
@@ -213,11 +218,6 @@ class Fleet:
     def _port(self) -> int:
         # Below the range that systems give to outgoing connections: a part that was killed finds its port again.
         return self._ports.take(SystemRandom().choice(range(11_000, 19_000, 10)))
-
-
-def gateway_options(number: int, port: int) -> tuple[str, ...]:
-    """How a gateway is told its port, and a name with which it has its partitions back at once after a kill."""
-    return ("--member", f"bench-{number}", "--port", str(port))
 
 
 def topology(fleet: Fleet) -> dict[str, Any]:

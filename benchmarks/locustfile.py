@@ -6,15 +6,25 @@
 one was sent, or at once where the answer took longer; what each step saw goes to the file of `--results`.
 """
 
+import time
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import grpc
 import orjson
+from grpc.experimental import gevent as grpc_gevent
 from hdrh.histogram import HdrHistogram
-from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
+from locust import FastHttpUser, LoadTestShape, User, constant_throughput, events, task
+from websockets.sync.client import connect
 
+from schemas import relayfleet_pb2 as wire
+from schemas.relayfleet_pb2_grpc import MessageRouterStub
+
+TEXT = "测试消息"
 BODY = orjson.dumps({"text": "测试消息", "context": {}}).decode()
 _HOUR_MS = 3_600_000
 
@@ -25,6 +35,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--hold", type=float, default=15.0, help="seconds of each step")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds of a step that don't count")
     parser.add_argument("--pace", type=float, default=1.0, help="seconds between a user's messages; 0: none")
+    parser.add_argument("--grpc", default="127.0.0.1:50051", help="where the gateway speaks gRPC")
     parser.add_argument("--results", default="", help="file for what each step saw, as JSON")
 
 
@@ -125,3 +136,72 @@ class ForwardUser(FastHttpUser):
     def forward(self) -> None:
         """One message and its answer."""
         self.client.post("/api/forward", data=BODY, headers=self._headers)
+
+
+@contextmanager
+def _timed(user: Any, name: str) -> Iterator[None]:
+    """Tell Locust how long it took, or how it failed."""
+    began = time.perf_counter()
+    failure: Exception | None = None
+    try:
+        yield
+    except (OSError, ValueError, grpc.RpcError) as error:
+        failure = error
+    took = (time.perf_counter() - began) * 1000
+    user.environment.events.request.fire(
+        request_type=name,
+        name="forward",
+        response_time=took,
+        response_length=0,
+        exception=failure,
+        context={},
+    )
+
+
+class WebSocketUser(User):
+    """Asks on a connection that stays open."""
+
+    wait_time = _pace
+
+    def on_start(self) -> None:
+        """Connect; the first frame is the gateway's welcome."""
+        url = str(self.host).replace("http", "ws", 1)
+        self._connection = connect(f"{url}/ws", proxy=None, open_timeout=30)
+        self._connection.recv(timeout=30)
+        self._asked = 0
+
+    def on_stop(self) -> None:
+        """Say goodbye."""
+        self._connection.close()
+
+    @task
+    def ask(self) -> None:
+        """One message and its answer."""
+        self._asked += 1
+        with _timed(self, "WebSocket"):
+            frame = {"type": "ask", "id": str(self._asked), "text": TEXT, "context": {}}
+            self._connection.send(orjson.dumps(frame).decode())
+            while (said := orjson.loads(self._connection.recv(timeout=60)))["type"] != "answer":
+                if said["type"] == "error":
+                    raise ValueError(f"the gateway answered {said}")
+
+
+class GrpcUser(User):
+    """Calls ForwardRequest; all users of the process share a channel, as clients should."""
+
+    wait_time = _pace
+    _stub: ClassVar[MessageRouterStub | None] = None
+
+    def on_start(self) -> None:
+        """Open the channel once."""
+        if GrpcUser._stub is None:
+            grpc_gevent.init_gevent()
+            where = self.environment.parsed_options.grpc
+            GrpcUser._stub = MessageRouterStub(grpc.insecure_channel(where))
+
+    @task
+    def ask(self) -> None:
+        """One message and its answer."""
+        assert GrpcUser._stub is not None  # noqa: S101 - opened at the start
+        with _timed(self, "gRPC"):
+            GrpcUser._stub.ForwardRequest(wire.RequestMessage(input_text=TEXT), timeout=60)

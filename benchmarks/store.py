@@ -73,6 +73,11 @@ class Results:
             return {key: kept[key] for key in kept.files}
 
 
+def plain(value: Any) -> Any:
+    """The value as JSON has it: no numbers of numpy."""
+    return orjson.loads(orjson.dumps(value, option=_NUMPY))
+
+
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add rows to a file of JSON lines; each call is on disk when it returns."""
     with path.open("ab") as file:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Floats, encoded_text, histogram, quantiles
-from benchmarks.load.http import Spec
+from benchmarks.load import grpc, http
 from benchmarks.load.traffic import finished
 from benchmarks.watch import Use, Watch
 
@@ -26,7 +26,7 @@ _OK = 200
 class Calls:
     """What came of HTTP load. Arrays are by call; times in seconds from the start."""
 
-    spec: Spec
+    spec: http.Spec | grpc.Spec
     warmup: float
     intended: Floats
     finished: Floats
@@ -102,7 +102,7 @@ def _p99(values: Floats) -> float:
 
 
 def call(
-    spec: Spec,
+    spec: http.Spec | grpc.Spec,
     pids: Mapping[str, int],
     warmup: float = 2.0,
     during: Callable[[float], None] = lambda start: None,

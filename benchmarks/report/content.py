@@ -231,6 +231,10 @@ def _gateway(found: Section, _: Results) -> list[Block]:
         )
         for row in found["at_once"]
     ]
+    wires = [
+        (title, *(number(found["grpc"][name][key], digits) for key, digits in _WIRE.items()))
+        for name, title in (("http", "HTTP, JSON"), ("grpc", "gRPC"))
+    ]
     curves = {
         f"{row['users']} users": curve(merged(run["histogram"] for run in row["runs"]))
         for row in found["at_once"]
@@ -239,10 +243,15 @@ def _gateway(found: Section, _: Results) -> list[Block]:
         Heading("The gateway"),
         Text(f"What it adds, at {added['rate']:,.0f} requests/s to a backend without delay:"),
         Table(("", "p50 ms", "p99 ms"), rows),
+        Text("The same question over HTTP and over gRPC, bytes counted between client and gateway:"),
+        Table(("", "bytes", "gateway CPU us", "client CPU us", "p50 ms", "p99 ms", "errors"), wires),
         Text("Many users at once, each with one request under way all the time, model 200 ms:"),
         Table(("users", "requests/s", "p99 ms", "spread", "errors"), crowd),
         Figure("at-once", "latency of many users at once", plots.by_quantile(curves, {"260 ms": 260.0})),
     ]
+
+
+_WIRE = {"bytes": 0, "gateway_us": 0, "client_us": 0, "p50": 1, "p99": 1, "errors": 0}
 
 
 def _ramp(found: Section, _: Results) -> list[Block]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 from benchmarks.figures import spread
 from benchmarks.fleet import Broker, Fleet, Shape, fleet
 from benchmarks.load.calls import FORWARD, Calls, call
+from benchmarks.load.counting import CountedWay
+from benchmarks.load.grpc import Spec as GrpcSpec
 from benchmarks.load.http import Spec
 from benchmarks.store import Results
 
@@ -29,7 +32,7 @@ class Plan:
 def gateway(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """Measure, save, and return what was found."""
     with fleet(kafka, Shape(gateways=1)) as made:
-        found: dict[str, Any] = {"added": _added(made, plan, say)}
+        found: dict[str, Any] = {"added": _added(made, plan, say), "grpc": _beside_grpc(made, plan, say)}
     shape = Shape(gateways=1, concurrency=max(plan.users), stub={"delay-ms": plan.delay_ms})
     with fleet(kafka, shape) as made:
         found["at_once"] = [_at_once(made, plan, users, say) for users in plan.users]
@@ -55,6 +58,42 @@ def _added(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
     direct, through = rows["direct"]["p50"]["median"], rows["through"]["p50"]["median"]
     say(f"{plan.rate:,.0f} requests/s: directly p50 {direct:.1f} ms, through the fleet {through:.1f} ms")
     return {"rate": plan.rate, **rows}
+
+
+def _beside_grpc(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
+    """The same text over HTTP/JSON and over gRPC: bytes between client and gateway, and the gateway's CPU."""
+    rows = {}
+    for name, port in (("http", made.gateway_port), ("grpc", made.grpc_port)):
+        runs = [_counted(made, plan, name, port) for _ in range(plan.runs)]
+        rows[name] = {each: median(run[each] for run in runs) for each in runs[0]}
+        bytes_, cpu = rows[name]["bytes"], rows[name]["gateway_us"]
+        say(f"{name}: {bytes_:,.0f} bytes, {cpu:,.0f} us of the gateway's CPU a message")
+    saved = {
+        "bytes": 1 - rows["grpc"]["bytes"] / rows["http"]["bytes"],
+        "cpu": 1 - rows["grpc"]["gateway_us"] / rows["http"]["gateway_us"],
+    }
+    return {**rows, "saved": saved}
+
+
+def _counted(made: Fleet, plan: Plan, name: str, port: int) -> dict[str, float]:
+    with CountedWay(port) as way:
+        spec: Spec | GrpcSpec
+        if name == "http":
+            url = f"http://127.0.0.1:{way.port}/api/forward"
+            spec = Spec(url, FORWARD, 0.0, plan.seconds, "", plan.rate)
+        else:
+            spec = GrpcSpec(f"127.0.0.1:{way.port}", "测试消息", 0.0, plan.seconds, "", plan.rate)
+        calls = call(spec, {"gateway": made.parts["gateway"].pid})
+    count = max(1, len(calls.status))
+    use = calls.summary()["cpu_us_a_message"]
+    return {
+        "bytes": way.bytes / count,
+        "gateway_us": use["gateway"],
+        "client_us": use["load"],
+        "p50": _quantile(calls, "p50"),
+        "p99": _quantile(calls, "p99"),
+        "errors": float(calls.errors),
+    }
 
 
 def _quantile(calls: Calls, at: str) -> float:

@@ -34,7 +34,7 @@ class Plan:
     settle: float = 3.0
     pace: float = 1.0
     delay_ms: float = 200.0
-    users: Sequence[str] = ("ForwardUser",)
+    users: Sequence[str] = ("ForwardUser", "WebSocketUser", "GrpcUser")
     seed: int = 1
 
 
@@ -84,6 +84,7 @@ def _command(made: Fleet, plan: Plan, kind: str, file: Path) -> list[str]:
         "--hold": plan.hold,
         "--settle": plan.settle,
         "--pace": plan.pace,
+        "--grpc": f"127.0.0.1:{made.grpc_port}",
         "--results": file,
     }
     words = [str(word) for pair in options.items() for word in pair]
