@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.fleet import broker
+from benchmarks.brokers import broker
 from benchmarks.store import new_directory
 from workers.core.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from benchmarks.fleet import Broker, broker
+from benchmarks.brokers import Broker, broker
 from benchmarks.store import Results, new_directory, plain
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode

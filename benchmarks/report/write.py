@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.report import compare, content, page
 from benchmarks.report.blocks import Block
-from benchmarks.report.plots import require_matplotlib
+from benchmarks.report.canvas import require_matplotlib
 from benchmarks.store import Results
 from workers.core.errors import UsageError
 

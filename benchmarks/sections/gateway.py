@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import spread
-from benchmarks.fleet import Broker, Fleet, Shape, fleet
+from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.load.calls import FORWARD, Calls, call
 from benchmarks.load.counting import CountedWay
 from benchmarks.load.grpc import Spec as GrpcSpec

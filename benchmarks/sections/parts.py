@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.fleet import Broker
+from benchmarks.brokers import Broker
 from benchmarks.store import Results
 
 Say = Callable[[str], None]

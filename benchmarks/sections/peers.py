@@ -15,8 +15,9 @@ import psutil
 import uvloop
 import yaml
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import ratios, spread
-from benchmarks.fleet import Broker, Fleet, Shape, answers, fleet
+from benchmarks.fleet import Fleet, Shape, answers, fleet
 from benchmarks.load.backlog import create, fill, worked_off
 from benchmarks.load.calls import FORWARD, call
 from benchmarks.load.ceiling import measure as ceiling

@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import merged, quantiles
-from benchmarks.fleet import Broker, Fleet, Shape, fleet
+from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.store import Results
 from benchmarks.watch import Use, Watch, busiest
 from workers.core.errors import UnreachableError, UsageError

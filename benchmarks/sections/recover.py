@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import Floats
-from benchmarks.fleet import Broker, Fleet, Shape, answers, fleet
+from benchmarks.fleet import Fleet, Shape, answers, fleet
 from benchmarks.load.traffic import Load, Traffic, drive
 from benchmarks.store import Results
 from workers.core.errors import UsageError

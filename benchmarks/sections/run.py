@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import uvloop
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import Point, knee, spread
-from benchmarks.fleet import Broker, Fleet, Shape, fleet
+from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.load.calls import FORWARD, Calls, call
 from benchmarks.load.ceiling import measure as ceiling
 from benchmarks.load.http import Spec as HttpSpec

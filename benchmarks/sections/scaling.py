@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import spread
-from benchmarks.fleet import Broker, Shape, fleet
+from benchmarks.fleet import Shape, fleet
 from benchmarks.load.backlog import fill, worked_off
 from benchmarks.store import Results
 from benchmarks.watch import Watch, busiest

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.brokers import Broker
 from benchmarks.figures import Slope, slope
-from benchmarks.fleet import Broker, Fleet, Shape, fleet
+from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.load.calls import FORWARD, call
 from benchmarks.load.http import Spec
 from benchmarks.load.lag import lags

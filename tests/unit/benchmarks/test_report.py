@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from benchmarks.report import compare, page, plots, write
+from benchmarks.report import canvas, compare, page, plots, write
 from benchmarks.report.blocks import Block, Code, Figure, Heading, Table, Text
 from benchmarks.sections.ramp import require_locust
 from benchmarks.store import Results
@@ -93,7 +93,7 @@ def test_a_directory_without_results_is_told_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("require", "package"), [(plots.require_matplotlib, "matplotlib"), (require_locust, "locust")]
+    ("require", "package"), [(canvas.require_matplotlib, "matplotlib"), (require_locust, "locust")]
 )
 def test_without_its_library_it_says_what_to_install(
     require: object, package: str, monkeypatch: pytest.MonkeyPatch

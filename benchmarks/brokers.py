@@ -1,0 +1,68 @@
+"""The broker of a benchmark: its own, which it may kill, or one that runs already."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workers.local.broker import EmbeddedBroker
+from workers.local.children import Watchdog
+
+
+class Broker:
+    """A broker of our own, tuned for measuring, with data that nobody keeps; or one that runs already."""
+
+    def __init__(self, home: Path, given: str | None = None) -> None:
+        self._given = given
+        self._own = None if given else EmbeddedBroker(home, performance=True)
+        self._port = given
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address, also while it is killed."""
+        assert self._port is not None  # noqa: S101 - started
+        return self._port
+
+    @property
+    def own(self) -> bool:
+        """Whether it is ours to kill."""
+        return self._own is not None
+
+    def pids(self) -> dict[str, int]:
+        """Its process, where it is ours and runs."""
+        pid = self._own.status().pid if self._own is not None else None
+        return {"broker": pid} if pid is not None else {}
+
+    def start(self) -> None:
+        """Start it, or again."""
+        if self._own is not None:
+            started = self._own.start()
+            self._port = started.bootstrap
+            self._watchdog = self._watchdog or Watchdog()
+            if started.pid is not None:
+                self._watchdog.add(started.pid)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._own is not None:
+            self._own.kill()
+
+    def stop(self) -> None:
+        """Stop it, where it is ours."""
+        if self._own is not None:
+            self._own.stop()
+        if self._watchdog is not None:
+            self._watchdog.close()
+
+
+@contextmanager
+def broker(given: str | None = None) -> Iterator[Broker]:
+    """A broker, started."""
+    with tempfile.TemporaryDirectory(prefix="relayfleet-bench-") as home:
+        made = Broker(Path(home), given)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
