@@ -75,7 +75,7 @@ def _fault(error: ErrorDetails, data: Any, base: Path) -> Fault:
 def _wrong_value(kind: str, error: ErrorDetails, context: Mapping[str, Any]) -> tuple[str, str | None]:
     if kind == "value_error":
         return str(context["error"]), None
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         known = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
         return f"must be one of {', '.join(known)}", None
     if kind in _BOUNDS:
