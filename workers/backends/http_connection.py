@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self._used = False  # has served a request before
         self._idle_since = loop.time()
         self._size = self._overhead = self._status = 0
-        self._touched = self._complete = self._until_close = self._keep = False
+        self._touched = self._complete = self._headed = self._keep = False
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. An answer that told no length is whole now."""
-        if self._busy and self._until_close:
+        if self._busy and self._headed and self._until_close():
             self._keep = False
             self._finish()
         return False
@@ -145,7 +145,7 @@ class HttpConnection(asyncio.Protocol):
         self._headers: Headers = []
         self._pieces: list[bytes] = []
         self._size = self._overhead = 0
-        self._touched = self._complete = self._until_close = False
+        self._touched = self._complete = self._headed = False
         self._keep = not head
         self._began = self._loop.time()
         self._timer = self._loop.call_at(until, self._expire)
@@ -198,8 +198,7 @@ class HttpConnection(asyncio.Protocol):
         if self._complete or status < 200:  # 100 Continue and its like come before the answer
             return
         self._status = status
-        names = {name for name, _ in self._headers}
-        self._until_close = b"content-length" not in names and not self._chunked(names)
+        self._headed = True
         if self._streamed and self._future is not None and not self._future.done():
             self._stream = HttpStream(status, self._headers, self._loop, self._pause)
             self._future.set_result(self._stream)
@@ -235,10 +234,11 @@ class HttpConnection(asyncio.Protocol):
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def _chunked(self, names: set[bytes]) -> bool:
-        if b"transfer-encoding" not in names:
+    def _until_close(self) -> bool:
+        """Whether the answer told no length, so that it ends where the connection does."""
+        if find(self._headers, "content-length") is not None:
             return False
-        return (find(self._headers, "transfer-encoding") or "").lower().endswith("chunked")
+        return not (find(self._headers, "transfer-encoding") or "").lower().endswith("chunked")
 
     def _finish(self) -> None:
         """Give the answer to who waits, and the connection back where it can serve another."""
