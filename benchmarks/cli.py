@@ -106,6 +106,10 @@ def recover(
     ] = None,
     rate: Annotated[float, typer.Option(min=1, help="Messages a second meanwhile.")] = 500.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes, one of which is killed.")] = 1,
+    named: Annotated[
+        bool,
+        typer.Option(help="Workers have names that stay over restarts (--member), as operators should do."),
+    ] = True,
     seconds: Annotated[float, typer.Option(min=1, help="How long the load goes on after the kill.")] = 20.0,
     seed: SeedOption = 1,
     short: ShortOption = False,
@@ -122,6 +126,7 @@ def recover(
         before=4.0 if short else 6.0,
         after=min(seconds, 10.0) if short else seconds,
         workers=workers,
+        named=named,
         seed=seed,
     )
     section(lambda started, results, say: recovery.recover(started, plan, results, say), kafka, out, output)

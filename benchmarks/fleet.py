@@ -35,6 +35,9 @@ class Shape:
     workers: int = 1
     gateways: int = 0
     redis: bool = True
+    named: bool = (
+        False  # workers have names that stay over restarts, so that a killed one has its partitions back
+    )
     partitions: int = 4
     concurrency: int = 64
     stub: Mapping[str, object] = field(default_factory=dict)  # options of `benchmarks.load.stub`
@@ -129,7 +132,7 @@ class Fleet:
             # A name of its own, so that a router that was killed comes back to its partitions without a rebalance.
             self._launch_process("router", number, "--member", f"bench-{number}")
         for number in range(self.shape.workers):
-            self._launch_process("worker", number)
+            self._launch_process("worker", number, *self._member(number))
         for number in range(self.shape.gateways):
             self._launch_process("gateway", number, *self._gateway_options(number))
         for part in self.parts.values():
@@ -184,6 +187,9 @@ class Fleet:
         command = (sys.executable, "-m", "workers", kind, *where, *options)
         name = kind if number == 0 else f"{kind} {number + 1}"
         return self._launch(name, command, f"http://127.0.0.1:{port}/readyz")
+
+    def _member(self, number: int) -> tuple[str, ...]:
+        return ("--member", f"bench-{number}") if self.shape.named else ()
 
     def _gateway_options(self, number: int) -> tuple[str, ...]:
         """Its ports, and a name with which it has its partitions back at once after a kill."""

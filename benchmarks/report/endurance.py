@@ -85,7 +85,7 @@ def recover(found: Section, _: Results) -> list[Block]:
         Heading("Recovery"),
         Text(
             "Each part is killed with SIGKILL under load and started again half a second later, as "
-            "`relayfleet up` does. The first outcome is that of a message sent after the kill; all is well when "
+            "`relayfleet up` does; routers, workers and gateways have names that stay over restarts (`--member`). The first outcome is that of a message sent after the kill; all is well when "
             "no more messages wait than before it. Seconds count from the kill."
         ),
         Table(columns, rows),

@@ -35,6 +35,7 @@ class Plan:
     before: float = 6.0  # seconds of load until the kill, warm-up included
     after: float = 20.0  # and from then on
     workers: int = 1
+    named: bool = True  # as operators are told to run them: a killed process has its partitions back at once
     delay_ms: float = 20.0
     seed: int = 1
 
@@ -89,6 +90,7 @@ def one(kafka: Broker, plan: Plan, fault: str) -> tuple[Recovery, list[dict[str,
     """One fault on a fleet of its own; returns what it cost, and outcomes and backlog over time."""
     shape = Shape(
         workers=plan.workers,
+        named=plan.named,
         gateways=int(fault == "gateway"),
         stub={"delay-ms": plan.delay_ms, "remember": 1},
     )
