@@ -47,6 +47,7 @@ class ProcessState(_Wire):
     kind: Literal["router", "worker"]
     deployment: str
     version: str  # of the topology
+    fixed: dict[str, str] = Field(default_factory=dict)  # a hash of what it read at its start, by field
     gone: bool = False
     leads_to: tuple[str, ...] = ()  # targets, of a router
     reads: dict[str, ReadState] = Field(default_factory=dict)  # by target, of a worker

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from workers.core.board import Board, telling
+from schemas.fleet_state import FRESH_MS
+from workers.core.board import Board, Standing, standing, telling
 from workers.core.clock import SystemClock
 from workers.core.cluster import Cluster, TopicSizes
 from workers.core.deadlines import Deadline
@@ -339,15 +340,27 @@ def open_pair(target: KafkaTarget) -> "TopicPair":
     )
 
 
-def open_board(topology: Topology, settings: Settings, publisher: Publisher) -> tuple[Cluster, Board]:
-    """What the processes of a deployment say of themselves, and the cluster that they ask while something changes."""
-    names = Names(topology)
-    cluster = Cluster(
-        partial(open_admin, topology, settings),
-        lambda topics, starts: open_reader(topology, settings, None, topics, start_at=starts),
+def open_cluster(topology: Topology, settings: Settings, kafka: str | None = None) -> Cluster:
+    """What a cluster is asked while something changes; opens nothing yet."""
+    return Cluster(
+        partial(open_admin, topology, settings, kafka),
+        lambda topics, starts: open_reader(topology, settings, kafka, topics, start_at=starts),
         SystemClock(),
     )
+
+
+def open_board(
+    topology: Topology, settings: Settings, publisher: Publisher, kafka: str | None = None
+) -> tuple[Cluster, Board]:
+    """What the processes of a deployment say of themselves, and the cluster that they ask while something changes."""
+    names, cluster = Names(topology), open_cluster(topology, settings, kafka)
     return cluster, Board(names.state, names.requests, publisher, partial(cluster.recent, names.state))
+
+
+async def fleet_standing(topology: Topology, settings: Settings, kafka: str | None = None) -> Standing:
+    """What the processes of this deployment said of themselves last. Raises `UnreachableError`, `NotYetError`."""
+    names, cluster = Names(topology), open_cluster(topology, settings, kafka)
+    return standing(await cluster.recent(names.state, FRESH_MS), names.requests)
 
 
 async def require_topics(admin: Admin, names: Sequence[str]) -> None:

@@ -1,15 +1,21 @@
 """A fleet whose topology changes while messages flow, on a real broker."""
 
+import asyncio
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from tests.changes import Editor, Flow, metrics_of, read_all, refused
 from tests.fleet import TARGET, Fleet, running_fleet
-from tests.processes import Process, free_port
+from tests.processes import ROOT, Process, free_port
 from tests.support import consume, eventually
+from workers.core.exit_codes import ExitCode
 from workers.policies.share import Share
 
 LLM = {"to": "llm"}
@@ -107,6 +113,11 @@ async def test_a_canary_gets_its_share_by_key_and_a_broken_shadow_harms_nobody(
         assert chosen == {key for key in places if share.takes(key)}
         assert len(chosen) / KEYS == pytest.approx(0.25, abs=0.06)
 
+        explained = await asyncio.to_thread(explain, fleet)
+        (instance,) = explained["instances"]
+        assert (explained["target"], instance["breaker"]) in {("llm", "closed"), ("new", "closed")}
+        assert instance["limit"] == 64
+
         copies = Share.of("broken", 50, "default", "shadow")
         expected = sum(copies.takes(f"k{number % KEYS}".encode()) for number in range(2000))
         await eventually(lambda: shadows(worker) == expected, 30.0, interval=0.2)
@@ -119,3 +130,56 @@ def shadows(worker: Process) -> float:
     """How many copies have come to an end."""
     counts = re.findall(r"relayfleet_shadows_total\{.*\} (\S+)", metrics_of(worker))
     return sum(map(float, counts))
+
+
+async def test_a_removed_target_is_worked_for_until_nothing_is_left_or_an_operator_gives_it_up(
+    kafka: str, tmp_path: Path
+) -> None:
+    async with running_fleet(kafka, tmp_path) as fleet:
+        editor = Editor(fleet)
+        _more_targets(editor, "dead")
+        dead = {"instances": [{"url": f"http://127.0.0.1:{free_port()}/v1"}], "retry": {"attempts": 100}}
+        editor.topology["targets"]["dead"].update(dead)
+        editor.routes({"name": "default", "to": "dead"})
+        editor.write()
+        fleet.apply()
+        router = await fleet.add("router")
+        worker = await fleet.add("worker", "--processes", "2")
+        fleet.send(20, prefix="dead")
+        stuck, fleet.sent = fleet.sent, []
+
+        _more_targets(editor)
+        editor.routes({"name": "default", "to": "llm"})
+        editor.write()
+        for process in (router, worker):
+            process.signal(signal.SIGHUP)  # the parent of two passes it on
+        await eventually(lambda: worker.log.read_text().count("topology_applied") == 2, 20.0)
+        await eventually(lambda: "topology_applied" in router.log.read_text(), 20.0)
+        fleet.send(20, prefix="live")
+        history = await fleet.history()
+        assert (history.lost, history.failed) == ([], [])
+
+        refused = await asyncio.to_thread(apply, fleet)
+        assert refused.returncode == ExitCode.FAILED
+        assert "20 messages are left in its topics" in refused.stderr
+        assert "target_left" not in worker.log.read_text()
+        dropped = await asyncio.to_thread(apply, fleet, "--drop-work", "dead")
+        assert dropped.returncode == ExitCode.DONE, dropped.stderr
+        await eventually(lambda: worker.log.read_text().count("target_left") == 2, 30.0)
+        assert not set(stuck) & set((await fleet.history()).outcomes)
+
+
+def apply(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`topology apply` of the file as it is."""
+    options = ("--topology", str(fleet.topology), "--kafka", fleet.bootstrap, "--yes", *arguments)
+    command = (sys.executable, "-m", "workers", "topology", "apply", *options)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def explain(fleet: Fleet) -> dict[str, Any]:
+    """What `route explain` says, with the instances as the running workers see them."""
+    options = ("--topology", str(fleet.topology), "--kafka", fleet.bootstrap, "-o", "json")
+    command = (sys.executable, "-m", "workers", "route", "explain", "--text", "hello", *options)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    said: dict[str, Any] = orjson.loads(done.stdout)
+    return said

@@ -40,6 +40,9 @@ def test_json_says_target_rule_confidence_and_why_each_rule_matched(topology: st
         "rule": "screens",
         "confidence": 1.0,
         "intent": None,
+        "canary": None,
+        "shadow": None,
+        "instances": None,
         "rules": [
             {"rule": "screens", "target": "llm", "matched": True, "why": "keyword '蓝屏' is in the text"},
             {"rule": "default", "target": "small", "matched": True, "why": "it has no conditions"},
@@ -80,6 +83,52 @@ def test_a_table_marks_the_rule_that_was_taken(topology: str) -> None:
 def test_what_is_no_envelope_is_wrong_usage(topology: str, arguments: list[str], given: str | None) -> None:
     result = CliRunner().invoke(app, ["explain", *arguments, "--topology", topology], input=given)
     assert result.exit_code == ExitCode.USAGE
+
+
+def envelopes(*names: str) -> str:
+    return "".join(
+        json.dumps({"message_id": name, "source": "web", "payload": {"text": "x"}, "timestamp": 1}) + "\n"
+        for name in names
+    )
+
+
+def test_a_bad_line_is_named_and_the_others_are_explained(topology: str) -> None:
+    lines = envelopes("a") + "not json\n" + envelopes("b")
+    result = CliRunner().invoke(app, ["explain", "-", "-t", topology, "-o", "json"], input=lines)
+    assert result.exit_code == ExitCode.FAILED
+    assert [json.loads(line)["message_id"] for line in result.stdout.splitlines()] == ["a", "b"]
+    assert "- line 2 is no envelope" in result.stderr
+
+
+def test_canary_and_shadow_are_shown_with_whether_the_key_is_among_them(tmp_path: Path) -> None:
+    file = tmp_path / "topology.yaml"
+    shares = {"canary": {"to": "small", "percent": 100}, "shadow": {"to": "small", "percent": 0.0001}}
+    file.write_text(yaml.safe_dump({**TOPOLOGY, "routes": [{"name": "default", "to": "llm", **shares}]}))
+    said = shown("explain", "--text", "hello", "-t", str(file))
+    assert said["target"] == "small"
+    assert said["canary"] == {"to": "small", "percent": 100.0, "taken": True}
+    assert said["shadow"] == {"to": "small", "percent": 0.0001, "taken": False}
+    told = CliRunner().invoke(app, ["explain", "--text", "hello", "-t", str(file)]).stdout
+    assert "canary: 100 % of the keys go to small; this key is among them" in told
+    assert "shadow: 0.0001 % of the keys go to small; this key is not among them" in told
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:9092", "no address"])
+def test_where_no_fleet_runs_instances_are_unknown_and_nothing_fails(topology: str, address: str) -> None:
+    assert shown("explain", "--text", "hello", "-t", topology, "--kafka", address)["instances"] is None
+    told = CliRunner().invoke(app, ["explain", "--text", "hello", "-t", topology, "--kafka", address])
+    assert "instances of small: unknown, no worker tells how they stand" in told.stdout
+
+
+def test_a_pattern_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "topology.yaml"
+    routes = [
+        {"name": "order", "when": {"pattern": r"\d{6}"}, "to": "llm"},
+        {"name": "default", "to": "small"},
+    ]
+    file.write_text(yaml.safe_dump({**TOPOLOGY, "routes": routes}))
+    told = CliRunner().invoke(app, ["explain", "--text", "order 123456", "-t", str(file)]).stdout
+    assert r"pattern '\d{6}' is found" in told
 
 
 INTENTS = {

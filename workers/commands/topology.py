@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from workers import assembly
+from workers.commands.topology_live import Live, drop, look, refuse
 from workers.commands.topology_view import (
     as_json,
     print_difference,
@@ -35,6 +36,14 @@ app = typer.Typer(
 )
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+DropOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--drop-work",
+        metavar="TARGET",
+        help="Give up the messages of a target that the file has no more: they stay in Kafka, unanswered.",
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
@@ -92,14 +101,22 @@ def apply(
     kafka: KafkaOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
+    drop_work: DropOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create what is missing and change what differs. Deletes nothing; what that forbids is said, and exits 1."""
+    """Create what is missing and change what differs. Deletes nothing; what that forbids is said, and exits 1.
+
+    Running processes follow the file by themselves; this says what of it needs a restart, and refuses while a target
+    that the file has no more still has messages.
+    """
     settings, loaded = _start(topology)
 
     async def main() -> ExitCode:
         async with assembly.open_admin(loaded, settings, kafka) as admin:
             found = difference(wanted_topics(loaded), await admin.topics())
+            live = await look(loaded, settings, kafka, found.unknown)
+            if refuse(live, drop_work or ()) and not dry_run:
+                return ExitCode.FAILED
             apply_it = bool(found.actions) and not dry_run
             if output is Output.TABLE:
                 print_difference(found)
@@ -107,7 +124,9 @@ def apply(
                 return ExitCode.FAILED
             if apply_it:
                 await apply_actions(found.actions, admin)
-        _report(found, output, applied=apply_it)
+        if drop_work and not dry_run:
+            await drop(loaded, settings, kafka, drop_work)
+        _report(found, live, output, applied=apply_it)
         return ExitCode.FAILED if found.refusals and not dry_run else ExitCode.DONE
 
     run(main)
@@ -140,14 +159,13 @@ def _print(found: Difference, output: Output, extra: dict[str, Any]) -> None:
         print_difference(found)
 
 
-def _report(found: Difference, output: Output, *, applied: bool) -> None:
+def _report(found: Difference, live: Live, output: Output, *, applied: bool) -> None:
     if output is Output.JSON:
-        print_json({"applied": applied, **found.as_json()})
-    elif applied:
+        print_json({"applied": applied, **found.as_json(), **live.as_json()})
+        return
+    if applied:
         typer.echo(f"done: {len(found.actions)} changes")
-        typer.echo(
-            "Running routers and workers keep the file they started with: restart them, one after the other."
-        )
+    live.print()
 
 
 async def _confirmed(output: Output, changes: int) -> bool:

@@ -103,6 +103,10 @@ class Board:
         """Say what this process does."""
         self._publisher.post(Outgoing(self.topic, state.process.encode(), state.model_dump_json().encode()))
 
+    def order(self, order: DropOrder) -> None:
+        """Say what an operator wants."""
+        self._publisher.post(Outgoing(self.topic, order.drop.encode(), order.model_dump_json().encode()))
+
     async def keep_telling(self, state: Callable[[], ProcessState]) -> None:
         """Say so every few seconds until cancelled, and then that the process is gone."""
         try:

@@ -89,6 +89,7 @@ class LiveWorkers:
             kind="worker",
             deployment=self._outside.names.requests,
             version=current.name,
+            fixed=self._live.fixed,
             reads={
                 name: ReadState(
                     joined=joined,

@@ -143,7 +143,7 @@ class Keywords:
         """See `Check`."""
         keyword = subject.keywords().get(self.number)
         if keyword is not None:
-            return f"keyword {keyword!r} is in the text"
+            return f"keyword '{keyword}' is in the text"
         return f"none of {self.count} keyword{'s' if self.count > 1 else ''} is in the text"
 
 
@@ -164,7 +164,7 @@ class Pattern:
 
     def why(self, subject: Subject) -> str:
         """See `Check`."""
-        return f"pattern {self.pattern.pattern!r} is {'found' if self.holds(subject) else 'not found'}"
+        return f"pattern '{self.pattern.pattern}' is {'found' if self.holds(subject) else 'not found'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,9 @@ class About:
         said = f"intent is {guess.intent} with confidence {guess.confidence:.2f}"
         if guess.intent not in self.wanted:
             return f"{said}, not {_either(self.wanted)}"
-        return said if self.holds(subject) else f"{said}, below {self.least:g}"
+        if not self.least:
+            return said
+        return f"{said}, {'at least' if self.holds(subject) else 'below'} min_confidence {self.least:g}"
 
 
 @dataclass(frozen=True, slots=True)

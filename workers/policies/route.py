@@ -112,6 +112,12 @@ class Router:
                 decided[number] = _first(rules, subjects[number])
         return decided
 
+    def shares(self, decision: Decision) -> dict[str, Share]:
+        """The canary and the shadow of the rule that decided, where it has them."""
+        rule = next((rule for rule in self.rules if rule.name == decision.rule), None)
+        shares = {"canary": rule.canary, "shadow": rule.shadow} if rule is not None else {}
+        return {name: share for name, share in shares.items() if share is not None}
+
     def why_nowhere(self, asked: Asked) -> str:
         """Why `decide` found no target."""
         name = named_target(asked.headers)

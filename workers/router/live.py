@@ -69,6 +69,7 @@ class LiveRouter:
             kind="router",
             deployment=Names(self._live.current.topology).requests,
             version=self._live.current.name,
+            fixed=self._live.fixed,
             leads_to=tuple(sorted(self._service.leads_to)),
         )
 

@@ -232,7 +232,7 @@ def test_no_batch_asks_the_classifier_without_need() -> None:
         (
             {"intent": "order", "min_confidence": 0.9},
             "lost",
-            "intent is order with confidence 0.80, below 0.9",
+            "intent is order with confidence 0.80, below min_confidence 0.9",
         ),
         ({"intent": "unknown"}, "lost", "intent is order with confidence 0.80, not unknown"),
         ({"language": "zh"}, "lost", "language is en, not zh"),

@@ -91,7 +91,7 @@ def test_the_reasons_name_the_condition_and_never_the_text() -> None:
     routed = router({"name": "a", "when": {"keywords": ["蓝屏"], "pattern": "\\d"}, "to": "llm"})
     assert (
         routed.explain(request("my secret 蓝屏 7"))[0].why
-        == "keyword '蓝屏' is in the text; pattern '\\\\d' is found"
+        == "keyword '蓝屏' is in the text; pattern '\\d' is found"
     )
     assert routed.explain(request("my secret"))[0].why == "none of 1 keyword is in the text"
     assert router(DEFAULT).explain(request())[0].why == "it has no conditions"

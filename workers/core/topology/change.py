@@ -1,11 +1,15 @@
 """What a changed topology changes in a running fleet, and what of it needs a restart. Pure."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from workers.core.topology.model import Topology
 from workers.core.topology.problems import Path, field_name
+from workers.core.topology.secrets import masked_fields
 
 LIVE = ("routes", "intents", "targets", "gateway")
 """What running processes take over from a changed file; everything else is read once, at their start."""
@@ -13,6 +17,7 @@ LIVE = ("routes", "intents", "targets", "gateway")
 _APPLIED = ("partitions", "replication", "retention")
 """Of a topic's settings: what `relayfleet topology apply` changes, and no process needs to know."""
 
+_HASH_LENGTH = 12
 _TOPIC = ("topic",)  # of a target: names and sizes are part of clients that are open already
 
 
@@ -55,6 +60,17 @@ def merged(old: Topology, new: Topology) -> Topology:
         for name, target in new.targets.items()
     }
     return new.model_copy(update={**kept, "targets": targets})
+
+
+def fixed_parts(topology: Topology) -> dict[str, str]:
+    """A hash of each part that a process reads once, at its start: secrets are no part of it."""
+    data = masked_fields(topology.model_dump(mode="json", by_alias=True))
+    parts = {name: value for name, value in data.items() if name not in LIVE}
+    return {name: _hash(value) for name, value in parts.items()}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_HASH_LENGTH]
 
 
 def leads_to(topology: Topology) -> frozenset[str]:

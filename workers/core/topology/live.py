@@ -19,7 +19,7 @@ import structlog
 from workers.core.errors import NotYetError, RelayError, UnreachableError
 from workers.core.health import Fact
 from workers.core.metrics import TOPOLOGY, TOPOLOGY_BEHIND, TOPOLOGY_CHANGES, Metrics
-from workers.core.topology.change import changes_between, merged
+from workers.core.topology.change import changes_between, fixed_parts, merged
 from workers.core.topology.load import load_topology
 from workers.core.topology.model import Topology
 from workers.core.topology.problems import TopologyError
@@ -69,6 +69,7 @@ class LiveTopology:
         self._files: set[Path] = set()
         self._taken = self._seen = self._signature()
         self._loaded = self._load()
+        self.fixed = fixed_parts(self._loaded)
         self._taken = self._seen = self._signature()
         self.current = Version(version_name(self._loaded), locate(self._loaded))
         self._prepares: list[Prepare] = []

@@ -1,0 +1,108 @@
+"""What a changed file means for the processes that run: taken over live, after a restart, or not before work is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from schemas.fleet_state import DropOrder
+from workers import assembly
+from workers.core.board import Standing
+from workers.core.cluster import Cluster
+from workers.core.errors import NotYetError
+from workers.core.settings import Settings
+from workers.core.topology.change import fixed_parts
+from workers.core.topology.live import version_name
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+from workers.shell import console
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How the running processes stand to a file. `left`: of targets that it has no more, messages in their topics."""
+
+    version: str
+    standing: Standing
+    restart: tuple[str, ...] = ()  # fields that some process read at its start and that differ
+    left: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        processes = [
+            {"process": each.process, "kind": each.kind, "version": each.version}
+            for each in self.standing.processes
+        ]
+        return {
+            "version": self.version,
+            "processes": processes,
+            "restart": list(self.restart),
+            "left": self.left,
+        }
+
+    def print(self) -> None:
+        """For people."""
+        out = console()
+        behind = [each for each in self.standing.processes if each.version != self.version]
+        if not self.standing.processes:
+            out.print(Text(f"version {self.version}; no running process tells of itself"))
+        elif not behind:
+            out.print(Text(f"version {self.version} is in use by all that runs"))
+        else:
+            names = ", ".join(each.process for each in behind)
+            out.print(Text(f"version {self.version}; taken over live, from the file that they read: {names}"))
+        if self.restart:
+            out.print(Text(f"needs a restart, one process after the other: {', '.join(self.restart)}"))
+
+
+async def look(loaded: Topology, settings: Settings, kafka: str | None, unknown: Sequence[str]) -> Live:
+    """Ask the cluster. `unknown` are its topics that look like ours and that the file has no use for."""
+    cluster = assembly.open_cluster(loaded, settings, kafka)
+    try:
+        standing = await assembly.fleet_standing(loaded, settings, kafka)
+    except NotYetError:
+        standing = Standing()
+    wanted = fixed_parts(loaded)
+    restart = {
+        name
+        for each in standing.processes
+        for name, said in each.fixed.items()
+        if name in wanted and said != wanted[name]
+    }
+    left = await _left(cluster, Names(loaded), unknown)
+    return Live(version_name(loaded), standing, tuple(sorted(restart)), left)
+
+
+async def _left(cluster: Cluster, names: Names, unknown: Sequence[str]) -> dict[str, int]:
+    topics: dict[str, list[str]] = {}
+    for topic in unknown:
+        target = topic.removeprefix(f"{names.requests}.").partition(".retry.")[0]
+        if topic != target and not names.knows(target):
+            topics.setdefault(target, []).append(topic)
+    left = {
+        target: await cluster.left(names.worker_group(target), listed) for target, listed in topics.items()
+    }
+    return {target: count for target, count in left.items() if count}
+
+
+def refuse(live: Live, dropped: Sequence[str]) -> bool:
+    """Say what keeps targets from being removed; whether something does."""
+    kept = {target: count for target, count in live.left.items() if target not in dropped}
+    for target, count in kept.items():
+        typer.echo(
+            f"target {target} is gone from the file, and {count} messages are left in its topics: its workers go on "
+            f"until none is; look again later, put the target back, or give them up with --drop-work {target}",
+            err=True,
+        )
+    return bool(kept)
+
+
+async def drop(loaded: Topology, settings: Settings, kafka: str | None, targets: Sequence[str]) -> None:
+    """Tell the workers of removed targets to stop; what is left in their topics stays there, and gets no outcome."""
+    names = Names(loaded)
+    async with assembly.open_publisher(loaded, settings, kafka) as publisher:
+        _, board = assembly.open_board(loaded, settings, publisher, kafka)
+        for target in targets:
+            board.order(DropOrder(drop=target, deployment=names.requests))
