@@ -1,8 +1,10 @@
 """`relayfleet up` as a whole, with the stub instead of the model, on the session's broker."""
 
 import asyncio
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -16,6 +18,7 @@ from tests.support import eventually, unique
 from workers.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = ("router", "worker", "gateway")
 START = 90.0  # seconds; for the slowest machine
 
 
@@ -77,7 +80,7 @@ class Starter:
 async def up(tmp_path: Path, kafka: str) -> AsyncIterator[Starter]:
     prefix = unique("up")
     text = (ROOT / "topology.yaml").read_text(encoding="utf-8")
-    names = ("model_requests", "model_responses", "dlq.model_requests", "fleet_logs")
+    names = ("model_requests", "model_responses", "model_chunks", "dlq.model_requests", "fleet_logs")
     own = "".join(f'  {name}: {{name: "{prefix}.{name}", partitions: 2}}\n' for name in names)
     text, replaced = re.subn(r"(?m)^  model_requests: .*\n", own, text)
     assert replaced == 1
@@ -94,10 +97,14 @@ async def up(tmp_path: Path, kafka: str) -> AsyncIterator[Starter]:
 def children(pid: int) -> dict[str, psutil.Process]:
     """The fleet's processes by a word of their command line."""
     found = psutil.Process(pid).children(recursive=True)
-    words = ("router", "worker", "redis-server", "stub_model", "watchdog")
-    return {
-        word: child for word in words for child in found if any(word in part for part in child.cmdline()[:6])
-    }
+    words = (*COMMANDS, "redis-server", "stub_model", "watchdog")
+    return {word: child for word in words for child in found if _is_about(child, word)}
+
+
+def _is_about(process: psutil.Process, word: str) -> bool:
+    """Whether it is the command of this name (every command line has `workers` in it), or names the program."""
+    parts = process.cmdline()[:6]
+    return word in parts if word in COMMANDS else any(word in part for part in parts)
 
 
 async def test_every_example_gets_its_outcome_and_nothing_is_left_running(
@@ -106,7 +113,7 @@ async def test_every_example_gets_its_outcome_and_nothing_is_left_running(
     fleet = await up("--exit-after-demo")
     await fleet.says("The fleet is up")
     parts = children(fleet.process.pid)
-    assert set(parts) == {"router", "worker", "redis-server", "stub_model", "watchdog"}
+    assert set(parts) == {*COMMANDS, "redis-server", "stub_model", "watchdog"}
     assert await fleet.exit_code() == 0, "\n".join(fleet.lines)
     assert fleet.count("^(answered|error|dead-letter) id=") == 24
     assert fleet.count('^dead-letter id=line11.* text="schema: ') == 1
@@ -116,6 +123,17 @@ async def test_every_example_gets_its_outcome_and_nothing_is_left_running(
     assert fleet.count("id=req_12354.*target=orders.*There is no order 2026119999") == 1
     assert fleet.count("^answered .*target=llm ") >= 15
     assert not any(process.is_running() for process in parts.values())
+
+
+async def test_the_curl_line_that_is_shown_asks_the_fleet(up: Starter) -> None:
+    fleet = await up("--no-demo")
+    await fleet.says("^Ask in a browser: http://127")
+    (line,) = [
+        line.strip() for line in fleet.lines if line.strip().startswith("curl ") and "/api/forward" in line
+    ]
+    asking = await asyncio.create_subprocess_exec(*shlex.split(line), "-s", stdout=asyncio.subprocess.PIPE)
+    answer, _ = await asyncio.wait_for(asking.communicate(), 30)
+    assert json.loads(answer)["status"] == "ok", answer
 
 
 async def test_a_process_that_dies_comes_back_and_ctrl_c_stops_everything(up: Starter) -> None:

@@ -51,7 +51,7 @@ def up(
         ),
     ] = False,
 ) -> None:
-    """Run the whole fleet on this machine: Kafka, Redis, a model, router and worker; send examples; stay up.
+    """Run the whole fleet on this machine: Kafka, Redis, a model, router, worker and gateway; send examples; stay up.
 
     Ctrl-C stops everything, a second one at once. OPENAI_BASE_URL and OPENAI_API_KEY replace the local model by yours.
     """
@@ -163,8 +163,11 @@ class Session:
             'route explain --text "我的订单 2026110301 到哪了？"',
         ):
             self._view.say(f"  {program} {arguments}{topology}")
+        gateway = f"http://{self._fleet.where('gateway')}"
+        self._view.say(f"  {ask_with_curl(gateway)}")
         for url in self._fleet.metrics:
             self._view.say(f"  curl {url}")
+        self._view.say(f"Ask in a browser: {gateway}")
         if needs_model(self._plan) and not self._plan.choices.stub:
             self._view.say(
                 "The model has 135 million parameters and learnt English: it shows the way, not how well models answer."
@@ -198,6 +201,12 @@ def invocation(made: Plan, settings: Settings) -> tuple[str, str, str]:
     other = made.choices.topology != Settings.read({}).topology
     topology = f" --topology {shlex.quote(str(made.choices.topology))}" if other else ""
     return program, kafka, topology
+
+
+def ask_with_curl(gateway: str) -> str:
+    """A question to a gateway, for a shell."""
+    question = '{"text": "How do I reset my router?", "context": {}}'
+    return f"curl {gateway}/api/forward -H 'Content-Type: application/json' -d '{question}'"
 
 
 def _beside(python: Path) -> Path:

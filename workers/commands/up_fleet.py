@@ -27,7 +27,7 @@ STORES, MODELS, PROCESSES = range(3)
 
 _STUB_DELAY_MS = 200
 _DOWNLOAD_WITHIN = 1800.0  # seconds; the first start downloads Kafka
-_WANTED = {"model": 8091, "redis": 6390, "router": 9101, "worker": 9102}
+_WANTED = {"model": 8091, "redis": 6390, "router": 9101, "worker": 9102, "gateway health": 9103}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,20 @@ def plan(choices: Choices, settings: Settings) -> Plan:
     made = Plan(choices, settings)
     ports = Ports()
     for name, wanted in _WANTED.items():
-        made.ports[name] = ports.take(wanted)
-        if made.ports[name] != wanted:
-            made.moved.append(f"{name}: port {wanted} is taken, using {made.ports[name]}")
+        _take(made, ports, name, wanted)
     made.environment = {**settings.environment, **_addresses(made, settings)}
     made.topology = load_topology(choices.topology, made.environment)
+    _take(made, ports, "gateway", made.topology.gateway.port)
+    _take(made, ports, "gateway gRPC", made.topology.gateway.grpc_port)
     if needs_model(made) and not choices.stub:
         model_file()  # so that a missing wheel is told before anything starts
     return made
+
+
+def _take(made: Plan, ports: Ports, name: str, wanted: int) -> None:
+    made.ports[name] = ports.take(wanted)
+    if made.ports[name] != wanted:
+        made.moved.append(f"{name}: port {wanted} is taken, using {made.ports[name]}")
 
 
 def _addresses(made: Plan, settings: Settings) -> dict[str, str]:
@@ -128,7 +134,10 @@ class Fleet:
     @property
     def metrics(self) -> list[str]:
         """The metrics' addresses."""
-        return [f"http://127.0.0.1:{self._plan.ports[name]}/metrics" for name in ("router", "worker")]
+        return [
+            f"http://127.0.0.1:{self._plan.ports[name]}/metrics"
+            for name in ("router", "worker", "gateway health")
+        ]
 
     def where(self, name: str) -> str:
         """Where a part listens."""
@@ -140,7 +149,13 @@ class Fleet:
     async def _kafka_and_processes(self) -> None:
         self.bootstrap = await self._kafka()
         await self._apply(self.bootstrap)
-        await together(self._process("router", "--member", "up"), self._process("worker"))
+        http, grpc = (str(self._plan.ports[name]) for name in ("gateway", "gateway gRPC"))
+        listening = ("--host", "127.0.0.1", "--port", http, "--grpc-port", grpc)
+        await together(
+            self._process("router", "--member", "up"),
+            self._process("worker"),
+            self._process("gateway", "--member", "up", *listening),
+        )
 
     async def _kafka(self) -> str:
         """Where Kafka is: the user's, one that runs already, or one that we start and therefore stop."""
@@ -165,7 +180,7 @@ class Fleet:
         return self.bootstrap
 
     async def _process(self, name: str, *options: str) -> None:
-        port = self._plan.ports[name]
+        port = self._plan.ports.get(f"{name} health", self._plan.ports[name])
         where = ("--topology", str(self._plan.choices.topology), "--kafka", self.bootstrap)
         command = (sys.executable, "-m", "workers", name, *where, "--health-port", str(port), *options)
         await self._start(name, command, http_ready(port, "/readyz"), PROCESSES)

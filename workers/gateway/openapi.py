@@ -24,6 +24,7 @@ _PROBLEMS = {
     "400": "The request can't be read.",
     "401": "Nobody whom we know.",
     "403": "The target is not among the client's.",
+    "404": "There is no such target.",
     "413": "The body or the text is too large.",
     "415": "The body is no JSON.",
     "422": "The request can be read and is not what is needed, or the fleet refused it.",

@@ -96,7 +96,7 @@ def invalid(detail: str) -> RefusalError:
 
 def unroutable(detail: str) -> RefusalError:
     """Names a target that is none."""
-    return RefusalError(ErrorClass.UNROUTABLE, detail)
+    return RefusalError(ErrorClass.UNROUTABLE, detail, status=HTTPStatus.NOT_FOUND)
 
 
 def too_large(detail: str) -> RefusalError:

@@ -191,7 +191,7 @@ async def test_the_watch_notices_an_outage_by_itself(world: World) -> None:
 async def test_a_target_may_be_named_and_a_wrong_one_is_told_with_a_suggestion(world: World) -> None:
     with pytest.raises(RefusalError, match="did you mean 'orders'") as refused:
         await world.relay.submit(question(target="order"))
-    assert (refused.value.status, refused.value.error_class) == (422, ErrorClass.UNROUTABLE)
+    assert (refused.value.status, refused.value.error_class) == (404, ErrorClass.UNROUTABLE)
 
 
 async def test_a_tenant_uses_its_own_targets_and_its_name_is_in_a_header_alone() -> None:

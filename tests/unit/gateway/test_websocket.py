@@ -202,7 +202,7 @@ async def test_an_error_of_the_fleet_and_one_of_the_gateway_have_one_form(site: 
     assert error == {"code": "timeout", "status": 504, "detail": "because", "retryable": True}
     client.send(type="ask", id="q2", text="hi", target="nobody")
     error = (await client.got("error", "q2"))["error"]
-    assert (error["code"], error["status"]) == ("unroutable", 422)
+    assert (error["code"], error["status"]) == ("unroutable", 404)
 
 
 async def test_what_was_cancelled_is_not_delivered_and_found_under_its_id(site: Site) -> None:
