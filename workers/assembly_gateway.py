@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from workers.assembly import located, open_admin, require_topics
+from workers.assembly import located, open_admin, open_shared, require_topics
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
 from workers.core.metrics import Metrics
@@ -62,6 +63,7 @@ async def open_gateway(
         open_admin(topology, settings) as admin,
         _open_publisher(topology, metrics) as publisher,
         open_answers(topology) as store,
+        open_shared(topology) as shared,
     ):
         await require_topics(admin, [names.requests, names.responses, names.chunks])
         config = client_config(topology.kafka)
@@ -76,7 +78,8 @@ async def open_gateway(
                 for kind, topic in (("responses", names.responses), ("chunks", names.chunks))
             }
         )
-        ports = GatewayPorts(publisher, subscription, admin, store, metrics, SystemClock())
+        limits = partial(shared.limits, names.requests)
+        ports = GatewayPorts(publisher, subscription, admin, store, metrics, SystemClock(), limits)
         yield await build_gateway(topology, ports, listening)
 
 

@@ -18,6 +18,12 @@ async def test_a_created_topic_is_as_it_was_wished(world: World) -> None:
     assert (await admin.topics())[wanted.name] == wanted
 
 
+async def test_a_topic_that_is_asked_for_twice_is_told_once(world: World) -> None:
+    admin, wanted = world.admin(), TopicState(unique("topic"), 1, 1, {})
+    await admin.create([wanted])
+    assert await admin.topics([wanted.name, wanted.name]) == {wanted.name: wanted}
+
+
 async def test_a_topic_grows_and_keeps_its_settings(world: World) -> None:
     admin, name = world.admin(), unique("topic")
     await admin.create([TopicState(name, 1, 1, {"retention.ms": "3600000"})])

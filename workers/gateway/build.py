@@ -1,6 +1,6 @@
 """A gateway from the topology and its ports."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,14 @@ import structlog
 from workers.backends.openai_request import ALLOWED
 from workers.core.clock import Clock
 from workers.core.metrics import Metrics
-from workers.core.ports import Admin, AnswerStore, Publisher, Subscription
+from workers.core.ports import Admin, AnswerStore, LimitStore, Publisher, Subscription
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.model import OpenAITarget, Topology
 from workers.core.topology.names import Names
 from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
 from workers.gateway.auth import Authenticator
+from workers.gateway.doorkeeper import Doorkeeper
 from workers.gateway.front import Front, Parts
 from workers.gateway.grpc_server import GrpcServer
 from workers.gateway.http_server import HttpServer
@@ -28,6 +29,7 @@ from workers.gateway.tokens import Tokens, reader_of
 from workers.gateway.watch import KafkaWatch
 from workers.gateway.websocket_front import WebSocketFront
 from workers.gateway.websocket_sessions import Sessions
+from workers.policies.quota import quotas_of
 
 log = structlog.get_logger()
 
@@ -44,6 +46,7 @@ class GatewayPorts:
     store: AnswerStore
     metrics: Metrics
     clock: Clock
+    limits: Callable[[], LimitStore]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ async def build_gateway(topology: Topology, ports: GatewayPorts, listening: List
         watch,
         ports.metrics,
         ports.clock,
+        _doorkeeper(topology, ports),
     )
     relay = Relay(deps)
     authenticator = await _authenticator(settings, tenants, ports.clock, listening)
@@ -105,6 +109,11 @@ def passed_on(topology: Topology) -> frozenset[str]:
     """The parameters that some model of the topology takes."""
     named = (target.parameters for target in topology.targets.values() if isinstance(target, OpenAITarget))
     return ALLOWED.union(*named)
+
+
+def _doorkeeper(topology: Topology, ports: GatewayPorts) -> Doorkeeper | None:
+    quotas = quotas_of(topology, None)
+    return None if quotas is None else Doorkeeper(quotas, ports.limits(), ports.clock)
 
 
 async def _authenticator(

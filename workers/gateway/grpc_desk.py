@@ -113,6 +113,7 @@ class Desk:
             target=metadata.get("x-relay-target"),
             traceparent=metadata.get("traceparent"),
             tracestate=metadata.get("tracestate"),
+            cache_control=metadata.get("cache-control"),
         )
 
     async def answer(self, pending: Pending, question: Question) -> Response:

@@ -115,6 +115,7 @@ def _question(request: Request, body: dict[str, Any], identity: Identity) -> Que
         target=query.get("target"),
         traceparent=header(scope, b"traceparent"),
         tracestate=header(scope, b"tracestate"),
+        cache_control=header(scope, b"cache-control"),
     )
 
 

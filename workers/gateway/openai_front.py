@@ -191,6 +191,7 @@ def _question(request: Request, asked: Asked, identity: Identity, deadline: Dead
         target=asked.target,
         traceparent=request.headers.get("traceparent"),
         tracestate=request.headers.get("tracestate"),
+        cache_control=request.headers.get("cache-control"),
     )
 
 

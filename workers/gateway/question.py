@@ -23,6 +23,7 @@ SOURCE = "gateway"
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE = 512
+_MAX_CACHE_CONTROL = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Question:
     target: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    cache_control: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def envelope_of(question: Question, clock: Clock, *, most_text: int, tenants: bo
 
 
 def record_headers(question: Question, places: tuple[int, int], clock: Clock) -> Headers:
-    """The headers of the request's record. None of them is the client's to set but those of its trace."""
+    """The headers of the request's record. None of them is the client's to set but those of its trace, and what
+    it says of caches."""
     headers = {h.REPLY_PARTITION: h.reply_places(*places), h.CONTENT_TYPE: "application/json"}
     if question.tenant is not None:
         headers[h.TENANT] = question.tenant
@@ -100,6 +103,8 @@ def record_headers(question: Question, places: tuple[int, int], clock: Clock) ->
         headers[h.TRACEPARENT] = question.traceparent
         if question.tracestate and len(question.tracestate) <= _MAX_TRACESTATE:
             headers[h.TRACESTATE] = question.tracestate
+    if question.cache_control and len(question.cache_control) <= _MAX_CACHE_CONTROL:
+        headers[h.CACHE_CONTROL] = question.cache_control
     return tuple((name, h.to_bytes(value)) for name, value in headers.items())
 
 

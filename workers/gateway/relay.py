@@ -21,6 +21,7 @@ from workers.core.records import Outgoing
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.problems import did_you_mean
 from workers.core.topology.tenants import Tenant
+from workers.gateway.doorkeeper import Doorkeeper
 from workers.gateway.limits import Admission
 from workers.gateway.pending import Pending, Registry, Reply, key_of
 from workers.gateway.question import Envelope, Question, envelope_of, record_headers
@@ -60,6 +61,7 @@ class RelayDeps:
     watch: KafkaWatch
     metrics: Metrics
     clock: Clock
+    doorkeeper: Doorkeeper | None = None
 
 
 class Relay:
@@ -154,6 +156,8 @@ class Relay:
             if known is not None and known.answer is not None:
                 pending.answered(Reply(known.answer))
             else:
+                if self._deps.doorkeeper is not None:
+                    await self._deps.doorkeeper.check(question.tenant)
                 await self._deliver(question, envelope, places)
         except BaseException:
             pending.cancel()
