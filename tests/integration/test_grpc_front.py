@@ -1,12 +1,18 @@
 """The gateway's gRPC interface on a running fleet, asked by grpcio's own clients."""
 
 import asyncio
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,9 +23,11 @@ from schemas.errors import ErrorClass
 from schemas.relayfleet_pb2_grpc import MessageRouterStub
 from tests.fleet import Fleet, running_fleet
 from tests.gateways import RunningGateway, running_gateway
+from tests.processes import ROOT
 from tests.support import eventually, unique
 from workers.gateway.auth import hash_of, new_key
 from workers.gateway.refusals import CODES
+from workers.local.stub_model import TEXT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -261,3 +269,68 @@ async def test_a_client_made_from_the_bare_service_is_served_too(fleet: Fleet, c
     )
     answer = await ask(QUESTION, metadata=metadata(), timeout=20)
     assert answer.status == "ok"
+
+
+GUIDE = (ROOT / "docs/producers-grpc.md").read_text()
+
+
+async def test_the_guides_python_runs(fleet: Fleet, gateway: RunningGateway) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    code = code.replace("127.0.0.1:50051", gateway.grpc).replace("rfk_your_key", KEY)
+    code = code.replace("ForwardStream(question, ", "ForwardStream(question, metadata=metadata[:1], ")
+    code = code.replace('metadata=[("x-relay', 'metadata=[metadata[0], ("x-relay').replace(
+        "order-7", unique("guide")
+    )
+    ran = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await ran.communicate()
+    assert ran.returncode == 0, err.decode()
+    said = out.decode()
+    assert said.startswith(f"{TEXT} llm ")
+    assert said.endswith(f"{TEXT}NOT_FOUND unroutable\n")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^grpcurl ((?:.*\\\n)*.*)$", GUIDE, re.MULTILINE))
+async def test_the_guides_grpcurl_commands_ask_for_what_there_is(
+    fleet: Fleet, channel: aio.Channel, gateway: RunningGateway, command: str
+) -> None:
+    """Run where the machine has grpcurl; else by what it does: the method looked up, the JSON read as its message."""
+    words = shlex.split(command.replace("\\\n", " "))
+    body = words[words.index("-d") + 1] if "-d" in words else "{}"
+    if (grpcurl := shutil.which("grpcurl")) is not None:
+        told = ["-H", f"authorization: Bearer {KEY}", *words[:-2], gateway.grpc, words[-1]]
+        ran = await asyncio.create_subprocess_exec(
+            grpcurl, *told, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        out, err = await ran.communicate()
+        assert ran.returncode == 0, err.decode()
+        answers = out.decode()
+    else:
+        answers = await _asked(channel, words[-1], body)
+    assert TEXT in answers or "SERVING" in answers
+
+
+async def _asked(channel: aio.Channel, place: str, body: str) -> str:
+    service, _, name = place.partition("/")
+    method = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
+    request, reply = (
+        message_factory.GetMessageClass(each) for each in (method.input_type, method.output_type)
+    )
+    asked = json_format.Parse(body, request())
+    ask = channel.unary_stream(
+        f"/{place}", request_serializer=request.SerializeToString, response_deserializer=reply.FromString
+    )
+    texts = [
+        json_format.MessageToJson(each, ensure_ascii=False) async for each in ask(asked, metadata=metadata())
+    ]
+    return "".join(texts)
+
+
+async def test_the_guide_tells_every_class_at_its_status() -> None:
+    table = {
+        cells[0].strip("` "): cells[1]
+        for line in GUIDE.splitlines()
+        if len(cells := line.strip("| ").split(" | ")) == 2
+    }
+    assert [each for each, code in CODES.items() if f"`{each}`" not in table.get(code, "")] == []
