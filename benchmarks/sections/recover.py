@@ -14,7 +14,7 @@ from benchmarks.figures import Floats
 from benchmarks.fleet import Fleet, Shape, answers, fleet
 from benchmarks.load.traffic import Load, Traffic, drive
 from benchmarks.store import Results
-from workers.core.errors import UsageError
+from workers.core.errors import RelayError, UsageError
 from workers.local.restart import RestartPolicy
 
 FAULTS = ("worker", "router", "gateway", "broker", "redis", "backend")
@@ -112,6 +112,7 @@ class Kill:
         self._fault = fault
         self._after = after
         self._thread: threading.Thread | None = None
+        self._failure: RelayError | None = None
         self.at = 0.0  # when it was killed, of the monotonic clock
 
     def schedule(self, start: float) -> None:
@@ -120,11 +121,19 @@ class Kill:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until it is done and the part is in service again."""
+        """Wait until it is done and the part is in service again. Raises `RelayError` where it did not come back."""
         if self._thread is not None:
             self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _do(self, moment: float) -> None:
+        try:
+            self._kill_and_revive(moment)
+        except RelayError as error:  # told by `wait`, to whom a thread can't raise
+            self._failure = error
+
+    def _kill_and_revive(self, moment: float) -> None:
         time.sleep(max(0.0, moment - time.monotonic()))
         self.at = time.monotonic()
         if self._fault == "broker":
