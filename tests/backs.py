@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -130,7 +131,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def websocket_service(back: Back) -> AsyncIterator[str]:
+async def websocket_service(back: Back, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Gives its URL. Answers `{"id": …, "text": …}` each in a task of its own, in pieces where `"stream": true`."""
 
     async def converse(connection: ServerConnection) -> None:
@@ -147,8 +148,8 @@ async def websocket_service(back: Back) -> AsyncIterator[str]:
     async def refuse(connection: ServerConnection, _: Any) -> Any:
         return connection.respond(307, "elsewhere") if back.do == "redirect" else None
 
-    async with serve(converse, "127.0.0.1", 0, max_size=None, process_request=refuse) as server:
-        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
+    async with serve(converse, "127.0.0.1", 0, max_size=None, process_request=refuse, ssl=tls) as server:
+        yield f"{'ws' if tls is None else 'wss'}://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
 
 
 async def _converse_once(back: Back, connection: ServerConnection, asked: dict[str, Any]) -> None:
