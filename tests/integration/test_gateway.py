@@ -1,7 +1,10 @@
 """A gateway as a process, with a fleet behind it: asked by a client that knows no Kafka."""
 
 import asyncio
+import json
+import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,11 @@ import pytest_asyncio
 from tests.brokers import PrivateBroker
 from tests.fleet import Fleet, running_fleet
 from tests.gateways import QUESTION, RunningGateway, running_gateway
+from tests.guides import blocks
+from tests.processes import ROOT
 from tests.support import eventually, unique
+
+PRODUCERS = ROOT / "docs/producers.md"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,6 +142,38 @@ async def test_an_answer_is_streamed_as_events_and_ends_with_the_whole_of_it(
     assert last == "response"
     assert {name for name, _ in chunks} == {"chunk"}
     assert "".join(chunk["text"] for _, chunk in chunks) == whole["payload"]["text"]
+
+
+async def run(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def test_what_producers_are_told_to_run_asks_the_fleet(gateway: RunningGateway, tmp_path: Path) -> None:
+    address = str(gateway.client.base_url).rstrip("/")
+
+    def here(block: str) -> str:
+        assert "http://127.0.0.1:8080" in block
+        return block.replace("http://127.0.0.1:8080", address)
+
+    asked, not_waited, came_back, streamed = [
+        await run("bash", "-c", f"set -e; {here(block)}") for block in blocks(PRODUCERS, "bash")
+    ]
+    assert json.loads(asked)["status"] == "ok"
+    assert json.loads(not_waited) == {
+        "message_id": "order-4711",
+        "status": "pending",
+        "location": "/api/responses/order-4711",
+    }
+    assert json.loads(came_back)["message_id"] == "order-4711"
+    assert re.findall(r"^event: (\w+)$", streamed, re.MULTILINE)[-1] == "response"
+    (script,) = blocks(PRODUCERS, "python")
+    (tmp_path / "ask.py").write_text(here(script))
+    assert "stub model" in await run(sys.executable, str(tmp_path / "ask.py"))
 
 
 async def test_a_killed_gateway_loses_no_answer_another_has_them(
