@@ -13,6 +13,7 @@ from rich.table import Table
 from schemas.envelope import Payload, Request
 from workers import assembly
 from workers.commands.route_moves import Moves
+from workers.commands.route_semantic import show_semantic
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError, UsageError
 from workers.core.logging import configure_logging
@@ -48,15 +49,24 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option("--against", metavar="NEW.yaml", help="Another topology to compare with.")
     ] = None,
+    semantic: Annotated[
+        bool,
+        typer.Option("--semantic", help="What a semantic cache would answer, and how much of it wrongly."),
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say how well the topology's intents are told apart on labelled examples, beside what keywords would do.
 
-    With --against also what another file would change. Shows no text. Sends nothing.
+    With --against also what another file would change; with --semantic only what a cache of like questions would do.
+    Shows no text. Sends nothing.
     """
     configure_logging("route", level="warning")
     try:
         labelled = _read(file)
+        if semantic:
+            pairs = list(zip(labelled.texts, labelled.intents, strict=True))
+            show_semantic(load(topology, Settings.read()), pairs, output)
+            return
         judged = _judge(topology, labelled)
         other = _judge(against, labelled) if against is not None else None
     except RelayError as error:

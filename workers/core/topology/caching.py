@@ -11,7 +11,7 @@ class Semantic(Strict):
     question by `margin`. Each worker compares with the last `entries` questions that it saw.
     """
 
-    threshold: Number = Field(default=0.85, gt=0, le=1)
+    threshold: Number = Field(default=0.9, gt=0, le=1)
     margin: Number = Field(default=0.05, ge=0, le=1)
     entries: Count = Field(default=2000, ge=1, le=20_000)
 
