@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.topology.cases_cluster import KAFKA, SECRETS, UNSUPPORTED
 from tests.unit.topology.cases_form import FIELDS, FORM
+from tests.unit.topology.cases_gateway import GATEWAY
 from tests.unit.topology.cases_meaning import PREFERENCES, ROUTES, TARGETS
 from tests.unit.topology.cases_protocols import PROTOCOLS
 from tests.unit.topology.support import MINIMAL, problems
@@ -15,7 +16,7 @@ from workers.core.topology.problems import TopologyError
 
 @pytest.mark.parametrize(
     ("text", "line", "field", "says"),
-    [*FORM, *FIELDS, *ROUTES, *PREFERENCES, *TARGETS, *PROTOCOLS, *KAFKA, *UNSUPPORTED, *SECRETS],
+    [*FORM, *FIELDS, *ROUTES, *PREFERENCES, *TARGETS, *PROTOCOLS, *GATEWAY, *KAFKA, *UNSUPPORTED, *SECRETS],
 )
 def test_a_mistake_is_the_one_problem_and_has_its_line_and_field(
     tmp_path: Path, text: str, line: int, field: str, says: str
