@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from dlq_tools import files_cli, replay_cli, watch_cli
+from dlq_tools import avro_files, files_cli, replay_cli, watch_cli
 from dlq_tools.filling import fetch
 from dlq_tools.group import groups
 from dlq_tools.group_view import show_groups
 from dlq_tools.listing import look
 from dlq_tools.looks import record_look
-from dlq_tools.options import RevealOption, SinceOption, TopicOption, UntilOption, WhereOption
+from dlq_tools.options import RevealOption, SchemaOption, SinceOption, TopicOption, UntilOption, WhereOption
 from dlq_tools.peek import latest
 from dlq_tools.printing import Format, FormatOption, emit, emit_one
 from dlq_tools.session import Asked, open_session
@@ -52,6 +52,7 @@ def stats(
     where: WhereOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    schema: SchemaOption = None,
     topology: TopologyOption = None,
     kafka: KafkaOption = None,
     output: FormatOption = Format.TABLE,
@@ -61,7 +62,7 @@ def stats(
     async def main() -> None:
         dimensions = parse_dimensions(by)
         async with open_session(topology, kafka) as session:
-            chosen = await session.choose(Asked(topic, where, since, until))
+            chosen = await session.choose(Asked(topic, where, since, until, avro_files.load(schema or ())))
         rows = counts(chosen.index, dimensions, *chosen.choice)
         about = {"topic": chosen.index.topic, "total": sum(int(row["count"]) for row in rows)}
         emit(output, "rows", rows, [*dimensions, "count"], about)
@@ -75,6 +76,7 @@ def group(
     where: WhereOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    schema: SchemaOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Groups at most.")] = 50,
     topology: TopologyOption = None,
     kafka: KafkaOption = None,
@@ -84,7 +86,7 @@ def group(
 
     async def main() -> None:
         async with open_session(topology, kafka) as session:
-            chosen = await session.choose(Asked(topic, where, since, until))
+            chosen = await session.choose(Asked(topic, where, since, until, avro_files.load(schema or ())))
         found = groups(chosen.index, *chosen.choice, limit=limit)
         if output is Format.TABLE:
             show_groups(found)
@@ -102,6 +104,7 @@ def peek(
     where: WhereOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    schema: SchemaOption = None,
     reveal: RevealOption = False,
     topology: TopologyOption = None,
     kafka: KafkaOption = None,
@@ -111,7 +114,7 @@ def peek(
 
     async def main() -> None:
         async with open_session(topology, kafka) as session:
-            chosen = await session.choose(Asked(topic, where, since, until))
+            chosen = await session.choose(Asked(topic, where, since, until, avro_files.load(schema or ())))
             rows = await latest(session, chosen, number, reveal=reveal)
         columns = ["position", "failed_at", "state", "class", "target", "message_id", "message"]
         emit(
@@ -124,6 +127,7 @@ def peek(
 @app.command()
 def show(
     position: Annotated[str, typer.Argument(metavar="TOPIC:PARTITION:OFFSET", help="As `peek` prints it.")],
+    schema: SchemaOption = None,
     reveal: RevealOption = False,
     events: Annotated[
         bool, typer.Option("--history/--no-history", help="Look its steps up in the fleet's log.")
@@ -135,12 +139,12 @@ def show(
     """One dead letter in full: what failed, its headers, its value, the steps it took, where it came from."""
 
     async def main() -> None:
-        place, offset = parse_position(position)
+        (place, offset), schemas = parse_position(position), avro_files.load(schema or ())
         async with open_session(topology, kafka) as session:
             record = await fetch(session.admin, session.open_reader, place, offset)
             if reveal:
                 await record_look(session, f"{position} shown", 1)
-            found = await explain(session, record, reveal=reveal, events=events)
+            found = await explain(session, record, schemas, reveal=reveal, events=events)
         emit_one(output, found)
 
     run(main)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dlq_tools import files
+from dlq_tools import avro_files, files
 from dlq_tools.filling import fetch_many
 from dlq_tools.looks import on_record, record_look
-from dlq_tools.options import RevealOption, SinceOption, TopicOption, UntilOption, WhereOption
+from dlq_tools.options import RevealOption, SchemaOption, SinceOption, TopicOption, UntilOption, WhereOption
 from dlq_tools.printing import Format, FormatOption, emit_one
 from dlq_tools.session import Asked, Chosen, Session, open_session
 from workers import assembly
@@ -29,6 +29,7 @@ def export(
     where: WhereOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    schema: SchemaOption = None,
     reveal: RevealOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     topology: TopologyOption = None,
@@ -40,7 +41,7 @@ def export(
     async def main() -> None:
         files.check_target(to, overwrite=overwrite)
         async with open_session(topology, kafka) as session:
-            chosen = await session.choose(Asked(topic, where, since, until))
+            chosen = await session.choose(Asked(topic, where, since, until, avro_files.load(schema or ())))
             lines = await _whole(session, chosen, to) if reveal else _outlines(chosen)
             written = await files.write(to, lines)
         emit_one(output, {"file": str(to), "letters": written, "payloads": reveal})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from dlq_tools.avro_files import NONE, AvroFiles
 from dlq_tools.columns import IndexedLetter
 from dlq_tools.index import Index
 from dlq_tools.index_writer import IndexWriter
@@ -25,7 +26,9 @@ _BATCH = 2000  # letters written at once
 _WAIT = 0.2  # seconds for one look at Kafka
 
 
-async def open_index(admin: Admin, home: Path, topic: str, ledger: Path | None = None) -> Index:
+async def open_index(
+    admin: Admin, home: Path, topic: str, ledger: Path | None = None, schemas: AvroFiles = NONE
+) -> Index:
     """The index of a topic, as it was left, with the ledger's file beside it.
 
     Raises `UsageError` where there is no such topic.
@@ -35,7 +38,7 @@ async def open_index(admin: Admin, home: Path, topic: str, ledger: Path | None =
             f"there is no topic {topic!r} on this cluster; `relayfleet dlq list` shows those that begin with dlq."
         )
     cluster = await admin.cluster()
-    return Index.of(home, cluster.cluster_id, topic, ledger)
+    return Index.of(home, cluster.cluster_id, topic, ledger, schemas)
 
 
 async def fill(index: Index, admin: Admin, open_reader: OpenReader, tick: Tick | None = None) -> int:
@@ -91,7 +94,7 @@ async def _drain(index: Index, reader: Reader, progress: _Progress, tick: Tick) 
             over = False
             while not over:
                 records = await reader.read(_WAIT)
-                letters.extend(indexed(record) for record in records if progress.wants(record))
+                letters.extend(indexed(record, index.schemas) for record in records if progress.wants(record))
                 over = progress.over or reader.at_end
                 if over or len(letters) >= _BATCH:
                     await pen.write(letters, progress.ends if over else progress.reached())

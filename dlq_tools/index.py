@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from dlq_tools import where
+from dlq_tools.avro_files import NONE, AvroFiles
 from dlq_tools.cache_file import CacheFile, place
 from dlq_tools.columns import STORED, IndexedLetter, sql_type
 from dlq_tools.index_writer import IndexWriter
@@ -57,20 +58,28 @@ class Selection:
 class Index:
     """The index of one topic. Every method opens the file and closes it again, so that commands can take turns.
 
-    `ledger` is the file of the ledger's index, for the states of the letters; None: all are new.
+    `ledger` is the file of the ledger's index, for the states of the letters; None: all are new. `schemas` are those
+    that values are read with.
     """
 
-    def __init__(self, path: Path, topic: str, ledger: Path | None = None, reading: str = "") -> None:
-        self._file = CacheFile(path, VERSION + reading, [_TABLE])
+    def __init__(self, path: Path, topic: str, ledger: Path | None = None, schemas: AvroFiles = NONE) -> None:
+        self._file = CacheFile(path, VERSION, [_TABLE])
         self._ledger = ledger
         self.topic = topic
+        self.schemas = schemas
 
     @classmethod
     def of(
-        cls, home: Path, cluster_id: str, topic: str, ledger: Path | None = None, reading: str = ""
+        cls,
+        home: Path,
+        cluster_id: str,
+        topic: str,
+        ledger: Path | None = None,
+        schemas: AvroFiles = NONE,
     ) -> "Index":
-        """The index of a topic of a cluster, below `home`. `reading` tells how values are read, where not as usual."""
-        return cls(place(home, cluster_id, topic), topic, ledger, reading)
+        """The index of a topic of a cluster, below `home`: one of its own for letters that are read with schemas."""
+        name = f"{topic}@{schemas.digest}" if schemas.digest else topic
+        return cls(place(home, cluster_id, name), topic, ledger, schemas)
 
     @property
     def path(self) -> Path:

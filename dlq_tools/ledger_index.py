@@ -40,6 +40,8 @@ WHERE topic = ? AND partition = ? AND "offset" = ?
 _CLAIMED = 'SELECT job, at_ms FROM claims WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms'
 _COPY = 'SELECT at_ms, who, how FROM mended WHERE topic = ? AND partition = ? AND "offset" = ?'
 _SAME = 'old.topic = batch.topic AND old.partition = batch.partition AND old."offset" = batch."offset"'
+_NOTHING = [None, None, None]
+"""In place of a letter, of a claim that holds none any more."""
 Row = tuple[Any, ...]
 
 
@@ -71,8 +73,9 @@ class Changes:
         if letter is None or not isinstance(value, Entry | None):
             return
         self.entries[letter] = None if value is None else _entry_row(value)
-        for _, _, letters in self.claims.values():
-            letters.discard(letter)
+        if value is not None:
+            for _, _, letters in self.claims.values():
+                letters.discard(letter)
 
     def _claim(self, key: str, value: Value | None) -> None:
         if isinstance(value, Claim):
@@ -119,7 +122,9 @@ class LedgerIndex:
                 'SELECT key, job, at_ms, topic, partition, "offset" FROM claims'
             ).fetchall()
         for key, job, at, *letter in rows:
-            found.claims.setdefault(key, (job, at, set()))[2].add(Letter(*letter))
+            letters = found.claims.setdefault(key, (job, at, set()))[2]
+            if letter != _NOTHING:
+                letters.add(Letter(*letter))
         return found
 
     def write(self, changes: Changes, reached: int) -> None:
@@ -132,7 +137,7 @@ class LedgerIndex:
             claims = [
                 (key, job, at, *letter)
                 for key, (job, at, letters) in changes.claims.items()
-                for letter in letters
+                for letter in letters or [_NOTHING]
             ]
             insert(connection, "claims", standing.TABLES["claims"], claims)
             connection.execute("INSERT OR REPLACE INTO progress VALUES (0, ?)", [reached])

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from dlq_tools.avro_files import AvroFiles
 from dlq_tools.columns import IndexedLetter
 from dlq_tools.filling import fetch
 from dlq_tools.looks import record_look
@@ -26,13 +27,18 @@ async def latest(session: Session, chosen: Chosen, number: int, *, reveal: bool)
             (partition, letter.offset): letter for letter in chosen.index.letters(partition, offsets)
         }
     return [
-        {"state": state, **await _row(session, by_place[partition, offset], reveal=reveal)}
+        {
+            "state": state,
+            **await _row(session, by_place[partition, offset], chosen.index.schemas, reveal=reveal),
+        }
         for partition, offset, state in places
         if (partition, offset) in by_place
     ]
 
 
-async def _row(session: Session, letter: IndexedLetter, *, reveal: bool) -> dict[str, Any]:
+async def _row(
+    session: Session, letter: IndexedLetter, schemas: AvroFiles, *, reveal: bool
+) -> dict[str, Any]:
     if not reveal:
         return letter.public()
     value: Any = None
@@ -40,5 +46,6 @@ async def _row(session: Session, letter: IndexedLetter, *, reveal: bool) -> dict
         value = orjson.loads(letter.value)
     elif letter.format != "null":
         record = await fetch(session.admin, session.open_reader, letter.place, letter.offset)
-        value = shown_value(content(record.value, record.headers), record.value, reveal=True)
+        found = content(record.value, record.headers, schemas)
+        value = shown_value(found, record.value, reveal=True)
     return {**letter.public(), "key": shown_key(letter.key, reveal=True), "value": value}

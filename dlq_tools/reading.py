@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from dlq_tools.avro_files import NONE, AvroFiles
 from dlq_tools.columns import IndexedLetter
 from schemas import headers as h
 from schemas.codec import decode_value, jsontext
@@ -73,10 +74,15 @@ def _rank(name: str) -> int:
     )
 
 
-def content(value: bytes | None, headers: Headers) -> Content:
-    """The value, by the best that its bytes allow: `json`, `avro`, `text`, `binary` or `null`. Never raises."""
+def content(value: bytes | None, headers: Headers, schemas: AvroFiles = NONE) -> Content:
+    """The value, by the best that its bytes allow: `json`, `avro`, `text`, `binary` or `null`. Never raises.
+
+    What the operator's own schemas can read is read with them: an id of a registry may be one of ours as well.
+    """
     if value is None:
         return Content("null", None)
+    if schemas.digest and not _is_json(value) and (found := schemas.read(value, headers)) is not None:
+        return Content("avro", found)
     try:
         wire, data = decode_value(value, headers)
     except DecodeError:
@@ -84,12 +90,20 @@ def content(value: bytes | None, headers: Headers) -> Content:
     return Content("avro" if wire in _AVRO else "json", data)
 
 
+def _is_json(value: bytes) -> bool:
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 _AVRO = frozenset({WireFormat.AVRO, WireFormat.AVRO_REGISTRY})
 
 
-def indexed(record: Received) -> IndexedLetter:
+def indexed(record: Received, schemas: AvroFiles = NONE) -> IndexedLetter:
     """The row of a record. Never raises."""
-    facts, found = read_facts(record.headers), content(record.value, record.headers)
+    facts, found = read_facts(record.headers), content(record.value, record.headers, schemas)
     envelope = found.data if isinstance(found.data, dict) else {}
     # Without an origin of its own, where it failed is where it was first.
     failed, origin = facts.failed or _NOWHERE, facts.origin or facts.failed or _NOWHERE

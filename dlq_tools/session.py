@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlq_tools import where
+from dlq_tools.avro_files import NONE, AvroFiles
 from dlq_tools.filling import Tick, fill, open_index
 from dlq_tools.index import Index, Selection
 from dlq_tools.ledger_filling import fill_ledger
@@ -35,6 +36,7 @@ class Asked:
     where: str | None = None
     since: str | None = None
     until: str | None = None
+    schemas: AvroFiles = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,8 @@ class Session:
         since = None if asked.since is None else parse_time(asked.since, self.now_ms, "--since")
         until = None if asked.until is None else parse_time(asked.until, self.now_ms, "--until")
         topic, ledger = asked.topic or self.names.dead_letters, await self.ledger()
-        index = await open_index(
-            self.admin, self.settings.home, topic, None if ledger is None else ledger.path
-        )
+        beside = None if ledger is None else ledger.path
+        index = await open_index(self.admin, self.settings.home, topic, beside, asked.schemas)
         with progress_bar(f"reading {index.topic}") as tick:
             await fill(index, self.admin, self.open_reader, tick)
         return Chosen(index, condition, since, until)

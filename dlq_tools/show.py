@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dlq_tools.avro_files import NONE, AvroFiles
 from dlq_tools.causes import likely_cause
 from dlq_tools.columns import IndexedLetter
 from dlq_tools.history import history
@@ -27,13 +28,15 @@ def parse_position(text: str) -> tuple[TopicPartition, int]:
 _DIGITS = 19
 
 
-async def explain(session: Session, record: Received, *, reveal: bool, events: bool) -> dict[str, Any]:
+async def explain(
+    session: Session, record: Received, schemas: AvroFiles = NONE, *, reveal: bool, events: bool
+) -> dict[str, Any]:
     """Everything there is to tell of a letter.
 
     `original` says where it was first, and whether it is still there; `ledger` what became of it, by whom and why.
     """
-    known = indexed(record)
-    told = letter(record, reveal=reveal)
+    known = indexed(record, schemas)
+    told = letter(record, schemas, reveal=reveal)
     told["cause"] = likely_cause(known.error_class, known.exception, known.message)
     told["original"] = await _original(session, known)
     ledger = await session.ledger()
@@ -57,11 +60,11 @@ async def _original(session: Session, known: IndexedLetter) -> dict[str, Any] | 
     return {"position": f"{place}:{known.origin_offset}", "still_there": there}
 
 
-def letter(record: Received, *, reveal: bool) -> dict[str, Any]:
+def letter(record: Received, schemas: AvroFiles = NONE, *, reveal: bool) -> dict[str, Any]:
     """Everything there is to print of a record; without `reveal` key and value are masked."""
-    found = content(record.value, record.headers)
+    found = content(record.value, record.headers, schemas)
     return {
-        **indexed(record).public(),
+        **indexed(record, schemas).public(),
         "key": shown_key(None if record.key is None else readable(record.key), reveal=reveal),
         "value": shown_value(found, record.value, reveal=reveal),
         "headers": {name: header_value(name, value) for name, value in record.headers},
