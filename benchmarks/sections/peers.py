@@ -1,17 +1,18 @@
 """`relayfleet bench peers`: the same messages, broker and backend, worked off by us and by what others would write."""
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import uvloop
 import yaml
 
@@ -167,17 +168,18 @@ def _theirs(kafka: Broker, stub: str, plan: Plan, name: str, python: Path) -> fl
 
 @contextmanager
 def _running(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A peer's process, with whatever it starts itself."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    """A peer's process, with whatever it starts itself. Where the block fails, its last words are told."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:
             yield process
+        except NotInstalledError as error:
+            log.seek(0)
+            last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise NotInstalledError(f"{error}: {' '.join(last)}") from error
         finally:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -196,10 +198,18 @@ def _gateways(
     with fleet(kafka, Shape(gateways=1)) as made:
         url = f"{made.gateway_url}/api/forward"
         rates["relayfleet gateway"] = _asked(url, FORWARD, made.pids(), plan, say, "our gateway")
-        with tempfile.TemporaryDirectory() as folder, _litellm(python, made, Path(folder)) as (base, process):
-            body = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
-            pids = {"litellm": process.pid, "stub": made.parts["stub"].pid}
-            rates["litellm"] = _asked(f"{base}/v1/chat/completions", body, pids, plan, say, "LiteLLM")
+        try:
+            rates["litellm"] = _litellm_asked(python, made, plan, say)
+        except NotInstalledError as error:
+            skipped["litellm"] = str(error)
+            say(f"left out: {error}")
+
+
+def _litellm_asked(python: Path, made: Fleet, plan: Plan, say: Say) -> list[float]:
+    body = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
+    with tempfile.TemporaryDirectory() as folder, _litellm(python, made, Path(folder)) as (base, process):
+        pids = {"litellm": process.pid, "stub": made.parts["stub"].pid}
+        return _asked(f"{base}/v1/chat/completions", body, pids, plan, say, "LiteLLM")
 
 
 def _asked(url: str, body: str, pids: Mapping[str, int], plan: Plan, say: Say, who: str) -> list[float]:
