@@ -25,6 +25,7 @@ from workers.backends.http_client import HttpClient, HttpPolicy
 from workers.core.errors import MessageError, PermanentError, UsageError
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+NEVER = 3600.0  # a time limit that ends nothing: what should end must end by itself
 
 
 class Guest:
@@ -120,11 +121,11 @@ async def calling(address: str, **policy: float) -> AsyncIterator[HttpClient]:
         await client.close()
 
 
-async def get(client: HttpClient, seconds: float = 10.0) -> bytes:
+async def get(client: HttpClient, seconds: float = NEVER) -> bytes:
     return (await client.request("GET", "/", seconds=seconds)).body
 
 
-async def failure(client: HttpClient, seconds: float = 10.0) -> MessageError:
+async def failure(client: HttpClient, seconds: float = NEVER) -> MessageError:
     with pytest.raises(MessageError) as caught:
         await get(client, seconds)
     return caught.value
@@ -273,7 +274,7 @@ async def test_a_stream_is_read_while_it_comes_and_its_connection_is_kept() -> N
         await answers(guest)
 
     async with serving(streams) as server, calling(server.address, connections=1) as client:
-        async with client.stream("POST", "/", body=b"{}", seconds=10) as stream:
+        async with client.stream("POST", "/", body=b"{}", seconds=NEVER) as stream:
             assert stream.status == 200
             assert await anext(stream) == b"hi"
             read.set()
@@ -289,7 +290,7 @@ async def test_leaving_a_stream_early_closes_its_connection() -> None:
         await guest.leaves()
 
     async with serving(endless, answers) as server, calling(server.address, connections=1) as client:
-        async with client.stream("GET", "/", seconds=10) as stream:
+        async with client.stream("GET", "/", seconds=NEVER) as stream:
             assert await anext(stream) == b"begin"
         await server.guests[0].gone.wait()
         assert await get(client) == b"hi"
