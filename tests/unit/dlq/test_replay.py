@@ -5,16 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
-from dlq_tools.follow import causes
 from dlq_tools.lease import JobLease
-from dlq_tools.ledger_records import CLAIM, Claim, JobState, Letter, State, by_topic, grouped
+from dlq_tools.ledger_records import CLAIM, Claim, JobState, Letter, State, grouped
 from dlq_tools.plan import Stays
 from dlq_tools.surroundings import Surroundings
 from schemas import headers as h
-from schemas.errors import ErrorClass
-from tests.dlq_world import DLQ, LLM, DlqWorld, dead_letter
-from tests.support import eventually
-from workers.core.errors import FatalError, UsageError
+from tests.dlq_world import LLM, DlqWorld, dead_letter
+from workers.core.errors import UsageError
 from workers.core.records import Outgoing, TopicPartition
 
 
@@ -53,104 +50,6 @@ async def test_what_arrives_after_the_job_began_is_not_its_own(world: DlqWorld) 
     world.add(dead_letter(2))
     await world.run(around, job)
     assert world.sent() == ["m-1"]
-
-
-class Killed(BaseException):
-    """What a SIGKILL looks like from inside: nothing runs after it."""
-
-
-class Dying:
-    """A publisher that dies at its n-th call, before or after the records are written."""
-
-    def __init__(self, around: Surroundings, calls: int, *, written: bool) -> None:
-        self._publisher = around.publisher
-        self._left = calls
-        self._written = written
-
-    async def deliver(self, records: Sequence[Outgoing]) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise Killed
-        if self._left == 0:
-            if self._written:
-                await self._publisher.deliver(records)
-            raise Killed
-        await self._publisher.deliver(records)
-
-
-@pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("calls", range(1, 11))
-async def test_a_job_killed_at_any_write_is_resumed_without_sending_anything_twice(
-    world: DlqWorld, calls: int, written: bool
-) -> None:
-    world.add(*(dead_letter(number) for number in range(560)))
-    around = await world.around()
-    job = await world.begin(around)
-    dying = Dying(around, calls, written=written)
-    doomed = Surroundings(around.ledger, dying, around.admin, around.open_reader, around.clock)  # type: ignore[arg-type]
-    around.ledger._publisher = dying  # type: ignore[assignment]
-    with pytest.raises(Killed):
-        await world.run(doomed, job)
-    resumed = await world.around()
-    await world.run(resumed, await world.begin(resumed))
-    assert sorted(world.sent()) == sorted(f"m-{number}" for number in range(560))
-    assert resumed.ledger.state.count("job") == {State.REPLAYED: 560}
-    assert not resumed.ledger.state.claims
-
-
-async def test_a_failed_delivery_ends_the_run_and_the_next_one_finishes_the_job(world: DlqWorld) -> None:
-    world.add(*(dead_letter(number) for number in range(20)))
-    around = await world.around()
-    job = await world.begin(around)
-    deliver = around.publisher.deliver
-
-    def failing(records: Sequence[Outgoing]) -> object:
-        if records[0].topic == LLM:
-            world.broker.fail_deliveries()
-        return deliver(records)
-
-    around.publisher.deliver = failing  # type: ignore[assignment, method-assign]
-    with pytest.raises(FatalError):
-        await world.run(around, job)
-    resumed = await world.around()
-    await world.run(resumed, job)
-    assert len(world.sent()) == 20
-
-
-async def test_where_the_evidence_was_deleted_a_letter_is_sent_again_and_marked(world: DlqWorld) -> None:
-    world.add(dead_letter(1))
-    around = await world.around()
-    job = await world.begin(around)
-    ends = await around.ends([LLM])
-    claim = Claim(job="job", token="gone", at=1, letters=grouped(world.letters()), marks=by_topic(ends))
-    await around.ledger.write_and_read(f"{CLAIM}job/gone-1", claim)
-    for place in ends:
-        world.broker.append(Outgoing(place.topic, None, b"x", partition=place.partition))
-    await around.admin.delete_before(dict.fromkeys(ends, 1))
-    replay, _ = await world.run(around, job)
-    assert replay.progress.unsure == 1
-    row = around.ledger.state.row(world.letters()[0])
-    assert row is not None
-    assert (row.state, row.twice) == (State.REPLAYED, True)
-
-
-async def test_what_may_have_been_sent_to_a_place_that_takes_it_twice_is_not_sent_again(
-    world: DlqWorld,
-) -> None:
-    world.add(dead_letter(1))
-    world.limits["elsewhere"] = 1_000_000
-    world.broker.state("elsewhere")
-    around = await world.around()
-    job = await world.begin(around, to="elsewhere")
-    ends = await around.ends(["elsewhere"])
-    claim = Claim(job="job", token="gone", at=1, letters=grouped(world.letters()), marks=by_topic(ends))
-    await around.ledger.write_and_read(f"{CLAIM}job/gone-1", claim)
-    for place in ends:
-        world.broker.append(Outgoing(place.topic, None, b"x", partition=place.partition))
-    await around.admin.delete_before(dict.fromkeys(ends, 1))
-    replay, _ = await world.run(around, job)
-    assert replay.progress.kept[Stays.UNSURE] == 1
-    assert replay.progress.sent == 0
 
 
 async def test_two_operators_at_once_send_every_letter_once(world: DlqWorld) -> None:
@@ -267,59 +166,6 @@ async def test_the_rate_is_kept(world: DlqWorld) -> None:
     await world.run(paced, await world.begin(around, rate=200.0))
     assert slept
     assert len(world.sent()) == 30
-
-
-async def _fleet(world: DlqWorld, count: int, error: ErrorClass | None = None) -> None:
-    """Answer `count` replayed messages as they come."""
-    done = 0
-    while done < count:
-        records = world.broker.records(LLM)
-        for record in records[done:count]:
-            world.answer(record, error)
-        done = min(len(records), count)
-        await asyncio.sleep(0.001)
-
-
-async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
-    world.add(*(dead_letter(number) for number in range(40)))
-    around = await world.around()
-    job = await world.begin(around, max_failed=1.0)
-    running = asyncio.create_task(world.run(around, job, wait=0.5))
-    await eventually(lambda: len(world.sent()) == 40)
-    for number, record in enumerate(world.broker.records(LLM)):
-        world.answer(record, ErrorClass.TIMEOUT if number < 4 else None)
-        if number > 30:
-            world.answer(record)  # twice
-    await running
-    counts = around.ledger.state.count("job")
-    assert counts == {State.ANSWERED: 36, State.FAILED_AGAIN: 4}
-    failed = [row for _, row in around.ledger.state.rows("job") if row.state is State.FAILED_AGAIN]
-    assert list(causes(failed).values()) == [4]
-    assert all(row.next is not None and row.next.startswith(DLQ) for row in failed)
-
-
-async def test_a_job_stops_by_itself_when_too_much_fails_again(world: DlqWorld) -> None:
-    world.add(*(dead_letter(number) for number in range(5000)))
-    around = await world.around()
-    job = await world.begin(around)
-    fleet = asyncio.create_task(_fleet(world, 5000, ErrorClass.TIMEOUT))
-    replay, state = await world.run(around, job)
-    fleet.cancel()
-    assert state is JobState.STOPPED
-    assert replay.progress.sent < 2500
-
-
-async def test_the_outcome_of_a_killed_run_is_found_by_the_next(world: DlqWorld) -> None:
-    world.add(*(dead_letter(number) for number in range(10)))
-    around = await world.around()
-    job = await world.begin(around)
-    await world.run(around, job)
-    for record in world.broker.records(LLM):
-        world.answer(record)
-    later = await world.around()
-    replay, _ = await world.run(later, job, wait=0.2)
-    assert replay.progress.sent == 0
-    assert later.ledger.state.count("job") == {State.ANSWERED: 10}
 
 
 async def test_a_cancelled_job_sends_nothing_more(world: DlqWorld) -> None:

@@ -1,0 +1,69 @@
+"""What became of the messages that a replay sent, and what it does about it."""
+
+import asyncio
+
+import pytest
+
+from dlq_tools.follow import causes
+from dlq_tools.ledger_records import JobState, State
+from schemas.errors import ErrorClass
+from tests.dlq_world import DLQ, LLM, DlqWorld, dead_letter
+from tests.support import eventually
+
+
+@pytest.fixture
+def world() -> DlqWorld:
+    return DlqWorld()
+
+
+async def _fleet(world: DlqWorld, count: int, error: ErrorClass | None = None) -> None:
+    """Answer `count` replayed messages as they come."""
+    done = 0
+    while done < count:
+        records = world.broker.records(LLM)
+        for record in records[done:count]:
+            world.answer(record, error)
+        done = min(len(records), count)
+        await asyncio.sleep(0.001)
+
+
+async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
+    world.add(*(dead_letter(number) for number in range(40)))
+    around = await world.around()
+    job = await world.begin(around, max_failed=1.0)
+    running = asyncio.create_task(world.run(around, job, wait=0.5))
+    await eventually(lambda: len(world.sent()) == 40)
+    for number, record in enumerate(world.broker.records(LLM)):
+        world.answer(record, ErrorClass.TIMEOUT if number < 4 else None)
+        if number > 30:
+            world.answer(record)  # twice
+    await running
+    counts = around.ledger.state.count("job")
+    assert counts == {State.ANSWERED: 36, State.FAILED_AGAIN: 4}
+    failed = [row for _, row in around.ledger.state.rows("job") if row.state is State.FAILED_AGAIN]
+    assert list(causes(failed).values()) == [4]
+    assert all(row.next is not None and row.next.startswith(DLQ) for row in failed)
+
+
+async def test_a_job_stops_by_itself_when_too_much_fails_again(world: DlqWorld) -> None:
+    world.add(*(dead_letter(number) for number in range(5000)))
+    around = await world.around()
+    job = await world.begin(around)
+    fleet = asyncio.create_task(_fleet(world, 5000, ErrorClass.TIMEOUT))
+    replay, state = await world.run(around, job)
+    fleet.cancel()
+    assert state is JobState.STOPPED
+    assert replay.progress.sent < 2500
+
+
+async def test_the_outcome_of_a_killed_run_is_found_by_the_next(world: DlqWorld) -> None:
+    world.add(*(dead_letter(number) for number in range(10)))
+    around = await world.around()
+    job = await world.begin(around)
+    await world.run(around, job)
+    for record in world.broker.records(LLM):
+        world.answer(record)
+    later = await world.around()
+    replay, _ = await world.run(later, job, wait=0.2)
+    assert replay.progress.sent == 0
+    assert later.ledger.state.count("job") == {State.ANSWERED: 10}
