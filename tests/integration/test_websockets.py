@@ -76,6 +76,15 @@ async def until(
     return frames
 
 
+async def asked(client: ClientConnection, *names: str) -> None:
+    """Ask a question under each of these ids, and wait until every one is accepted."""
+    for name in names:
+        await send(client, "ask", id=name, text=f"hello {name}")
+    missing = set(names)
+    while missing:
+        missing.remove((await until(client, "accepted"))[-1]["id"])
+
+
 async def ended(client: ClientConnection) -> None:
     """Read until the connection ends."""
     with suppress(ConnectionClosed):
@@ -113,9 +122,7 @@ async def test_after_a_reconnect_to_another_gateway_the_answers_are_there(site: 
     site.fleet.misbehave(delay_ms=300)
     async with connect(site.first) as client:
         (welcome,) = await until(client, "welcome")
-        for name in ("a", "b"):
-            await send(client, "ask", id=name, text=f"hello {name}")
-        await until(client, "accepted", "b")
+        await asked(client, "a", "b")
     async with connect(site.second) as client:
         await send(client, "resume", session=welcome["session"], have=["a"])
         frames = await until(client, "answer", "b")
@@ -161,12 +168,12 @@ async def test_a_thousand_connections_stay_open_while_one_of_them_talks(site: Si
 
 
 async def test_a_reader_that_takes_nothing_is_dropped_and_its_answers_are_found(site: Site) -> None:
-    site.fleet.misbehave(answer_bytes=300_000)  # together more than what sockets hold
+    # Together more than what sockets hold, and not before everything is asked.
+    site.fleet.misbehave(answer_bytes=300_000, delay_ms=1500)
     client = await connect(site.first, max_queue=1, compression=None)
     (welcome,) = await until(client, "welcome")
     names = [f"q{number}" for number in range(60)]
-    for name in names:
-        await send(client, "ask", id=name, text="hello")
+    await asked(client, *names)
     gateway = gateway_of(site, site.first)
     await eventually(lambda: metric(gateway, "relayfleet_gateway_websockets") == 0, 30)
     client.transport.abort()
@@ -205,9 +212,7 @@ async def test_a_gateway_that_is_killed_loses_no_answer(site: Site) -> None:
     gateway = await site.fleet.add("gateway", "--port", str(port))
     client = await connect(f"ws://127.0.0.1:{port}/ws")
     (welcome,) = await until(client, "welcome")
-    for number in range(20):
-        await send(client, "ask", id=f"q{number}", text="hello")
-    await until(client, "accepted", "q19")
+    await asked(client, *(f"q{number}" for number in range(20)))
     await gateway.kill()
     await ended(client)
     async with connect(site.first) as again:
