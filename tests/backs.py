@@ -80,7 +80,7 @@ async def http_service(back: Back) -> AsyncIterator[str]:
         back.headers.append({name.lower(): value for name, value in request.headers.items()})
         if back.do in ("hang", "break"):
             return await _stall(back, request)
-        if back.do == "redirect":
+        if back.do == "redirect" and request.path != "/elsewhere":
             raise web.HTTPTemporaryRedirect(f"http://{request.host}/elsewhere")
         if back.do == "fail":
             told = {"error": {"message": json.dumps(body), "code": "E1"}}
@@ -145,8 +145,12 @@ async def websocket_service(back: Back, tls: ssl.SSLContext | None = None) -> As
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
-    async def refuse(connection: ServerConnection, _: Any) -> Any:
-        return connection.respond(307, "elsewhere") if back.do == "redirect" else None
+    async def refuse(connection: ServerConnection, request: Any) -> Any:
+        if back.do != "redirect" or request.path == "/elsewhere":
+            return None
+        response = connection.respond(307, "")
+        response.headers["Location"] = "/elsewhere"
+        return response
 
     async with serve(converse, "127.0.0.1", 0, max_size=None, process_request=refuse, ssl=tls) as server:
         yield f"{'ws' if tls is None else 'wss'}://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
@@ -160,6 +164,7 @@ async def _converse_once(back: Back, connection: ServerConnection, asked: dict[s
         "huge": [{"id": number, "text": HUGE}],
         "fail": [{"id": number, "error": back.fail, "message": str(asked)}],
         "answer": [{"id": number, "text": TEXT}],
+        "redirect": [{"id": number, "text": TEXT}],
     }
     if back.do == "break":
         connection.transport.abort()
