@@ -2,19 +2,21 @@
 
 import asyncio
 import re
+import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner, Result
 
 from tests.changes import Editor, Flow, metrics_of, read_all, refused
 from tests.fleet import TARGET, Fleet, running_fleet
-from tests.processes import ROOT, Process, free_port
+from tests.processes import ROOT, Process, free_port, get
 from tests.support import consume, eventually
+from workers.commands.route import app as route_commands
+from workers.commands.topology import app as topology_commands
 from workers.core.exit_codes import ExitCode
 from workers.policies.share import Share
 
@@ -140,11 +142,14 @@ async def test_a_removed_target_is_worked_for_until_nothing_is_left_or_an_operat
         _more_targets(editor, "dead")
         dead = {"instances": [{"url": f"http://127.0.0.1:{free_port()}/v1"}], "retry": {"attempts": 100}}
         editor.topology["targets"]["dead"].update(dead)
+        editor.topology["kafka"] = {"bootstrap": kafka}
         editor.routes({"name": "default", "to": "dead"})
         editor.write()
         fleet.apply()
         router = await fleet.add("router")
         worker = await fleet.add("worker", "--processes", "2")
+        second = f"http://127.0.0.1:{(worker.health_port or 0) + 1}/readyz"
+        await eventually(lambda: get(second), 60.0, interval=0.2)
         fleet.send(20, prefix="dead")
         stuck, fleet.sent = fleet.sent, []
 
@@ -153,33 +158,44 @@ async def test_a_removed_target_is_worked_for_until_nothing_is_left_or_an_operat
         editor.write()
         for process in (router, worker):
             process.signal(signal.SIGHUP)  # the parent of two passes it on
-        await eventually(lambda: worker.log.read_text().count("topology_applied") == 2, 20.0)
+        await eventually(lambda: worker.log.read_text().count("topology_applied") == 2, 40.0)
         await eventually(lambda: "topology_applied" in router.log.read_text(), 20.0)
         fleet.send(20, prefix="live")
         history = await fleet.history()
         assert (history.lost, history.failed) == ([], [])
 
         refused = await asyncio.to_thread(apply, fleet)
-        assert refused.returncode == ExitCode.FAILED
+        assert refused.exit_code == ExitCode.FAILED
         assert "20 messages are left in its topics" in refused.stderr
         assert "target_left" not in worker.log.read_text()
         dropped = await asyncio.to_thread(apply, fleet, "--drop-work", "dead")
-        assert dropped.returncode == ExitCode.DONE, dropped.stderr
+        assert dropped.exit_code == ExitCode.DONE, dropped.output
         await eventually(lambda: worker.log.read_text().count("target_left") == 2, 30.0)
         assert not set(stuck) & set((await fleet.history()).outcomes)
 
+        guide = (ROOT / "docs/operations.md").read_text()
+        commands = re.findall(r"^relayfleet topology (.+)$", guide, re.MULTILINE)
+        assert len(commands) == 3
+        for command in commands:
+            told = await asyncio.to_thread(
+                CliRunner().invoke,
+                topology_commands,
+                shlex.split(command),
+                env={"RELAYFLEET_TOPOLOGY": str(fleet.topology)},
+            )
+            assert told.exit_code == ExitCode.DONE, told.output
+        assert "is in use by all that runs" in told.stdout
 
-def apply(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+def apply(fleet: Fleet, *arguments: str) -> Result:
     """`topology apply` of the file as it is."""
     options = ("--topology", str(fleet.topology), "--kafka", fleet.bootstrap, "--yes", *arguments)
-    command = (sys.executable, "-m", "workers", "topology", "apply", *options)
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(topology_commands, ["apply", *options])
 
 
 def explain(fleet: Fleet) -> dict[str, Any]:
     """What `route explain` says, with the instances as the running workers see them."""
     options = ("--topology", str(fleet.topology), "--kafka", fleet.bootstrap, "-o", "json")
-    command = (sys.executable, "-m", "workers", "route", "explain", "--text", "hello", *options)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = CliRunner().invoke(route_commands, ["explain", "--text", "hello", *options])
     said: dict[str, Any] = orjson.loads(done.stdout)
     return said

@@ -14,6 +14,9 @@ from workers.local.restart import RestartPolicy, Restarts
 
 log = structlog.get_logger()
 
+PASSED_ON = (signal.SIGHUP, signal.SIGUSR1)
+"""Signals that mean something to each process; a child unblocks them once it handles them."""
+
 _HOPELESS = ExitCode.USAGE  # trying again changes nothing
 
 
@@ -62,9 +65,14 @@ class Processes:
                 return code
 
     async def _live(self, number: int) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers", *self._commands[number], process_group=0
-        )
+        # A child takes over what is blocked: what comes before it can handle it waits, and does not kill it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workers", *self._commands[number], process_group=0
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._running[number] = process
         self._watchdog.add(process.pid)
         if self._stopping.is_set():

@@ -12,6 +12,7 @@ import structlog
 import uvloop
 
 from workers.assembly import located
+from workers.commands.processes import PASSED_ON
 from workers.core.exit_codes import ExitCode
 from workers.core.health import Fact, Health, HealthServer
 from workers.core.interpreter import calm_collector
@@ -52,6 +53,9 @@ def serve(open_service: Open, health_port: int, live: LiveTopology | None = None
     settings, health, metrics = Settings.read(), Health(), Metrics()
     opened: list[Service] = []
     if live is not None:
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # until it is handled: it must not end a process that starts
         live.show(metrics)
         health.ready_when(live.fact)
     health.ready_when(lambda: opened[0].ready() if opened else Fact("group", ok=False, why="starting"))
@@ -73,6 +77,7 @@ def serve(open_service: Open, health_port: int, live: LiveTopology | None = None
 async def _following(live: LiveTopology, service: Service, stop: asyncio.Event) -> ExitCode:
     """Run the service and follow the topology; where that breaks half-way, nobody knows what is in use, and it stops."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, live.look_now)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     watching = asyncio.create_task(live.watch(), name="topology")
     watching.add_done_callback(lambda task: None if task.cancelled() else stop.set())
     try:

@@ -29,6 +29,14 @@ class Live:
     restart: tuple[str, ...] = ()  # fields that some process read at its start and that differ
     left: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Removed targets that no worker works for any more, though workers run."""
+        reads = [each.reads for each in self.standing.processes if each.kind == "worker"]
+        return frozenset(
+            target for target in self.left if reads and not any(target in each for each in reads)
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         processes = [
@@ -89,14 +97,16 @@ async def _left(cluster: Cluster, names: Names, unknown: Sequence[str]) -> dict[
 
 def refuse(live: Live, dropped: Sequence[str]) -> bool:
     """Say what keeps targets from being removed; whether something does."""
-    kept = {target: count for target, count in live.left.items() if target not in dropped}
-    for target, count in kept.items():
-        typer.echo(
-            f"target {target} is gone from the file, and {count} messages are left in its topics: its workers go on "
-            f"until none is; look again later, put the target back, or give them up with --drop-work {target}",
-            err=True,
-        )
-    return bool(kept)
+    refused = False
+    for target, count in live.left.items():
+        what = f"target {target} is gone from the file, and {count} messages are left in its topics"
+        if target in live.given_up:
+            typer.echo(f"{what}, which nobody reads: put the target back to have them answered", err=True)
+        elif target not in dropped:
+            refused = True
+            advice = f"look again later, put the target back, or give them up with --drop-work {target}"
+            typer.echo(f"{what}: its workers go on until none is; {advice}", err=True)
+    return refused
 
 
 async def drop(loaded: Topology, settings: Settings, kafka: str | None, targets: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from workers import assembly
-from workers.commands.processes import Processes
+from workers.commands.processes import PASSED_ON, Processes
 from workers.commands.serving import open_live, serve
 from workers.core.clock import SystemClock
 from workers.core.errors import RelayError
@@ -121,7 +121,7 @@ async def _supervise(options: Options, count: int) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, processes.stop, signal.SIGTERM)
-        for number in (signal.SIGUSR1, signal.SIGHUP):
+        for number in PASSED_ON:
             loop.add_signal_handler(number, processes.pass_on, number)
         return await processes.run()
     finally:

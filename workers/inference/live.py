@@ -112,7 +112,7 @@ class LiveWorkers:
         await self._outside.cluster.create_missing(topology, topics)
 
     def _differs(self, name: str, topology: Topology) -> bool:
-        return self._target(name) != topology.targets[name]
+        return _concerns(self._with[name], name) != _concerns(topology, name)
 
     def _target(self, name: str) -> Target:
         return self._with[name].targets[name]
@@ -172,3 +172,10 @@ class LiveWorkers:
             )
             return ""
         return f"{left} messages are left in its topics" if left else ""
+
+
+def _concerns(topology: Topology, name: str) -> object:
+    """What of a topology a target's worker is made of: the target, what it knows of those it falls back to, the tenants."""
+    target = topology.targets[name]
+    others = [topology.targets[other] for other in target.fallback]
+    return target, [(other.price, other.context_length) for other in others], topology.tenants

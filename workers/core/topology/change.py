@@ -11,7 +11,7 @@ from workers.core.topology.model import Topology
 from workers.core.topology.problems import Path, field_name
 from workers.core.topology.secrets import masked_fields
 
-LIVE = ("routes", "intents", "targets", "gateway")
+LIVE = ("routes", "intents", "targets", "tenants", "gateway")
 """What running processes take over from a changed file; everything else is read once, at their start."""
 
 _APPLIED = ("partitions", "replication", "retention")
