@@ -149,13 +149,18 @@ async def test_a_question_whose_worker_lost_its_partition_is_asked_by_the_next()
         value = envelope("lost", payload={"text": "same"})
         world.broker.append(Outgoing(TOPIC, None, value, (), partition=0))
         await eventually(lambda: len(world.backend.calls) == 1)
-        value = envelope("stays", payload={"text": "same"})
-        world.broker.append(Outgoing(TOPIC, None, value, (), partition=1))
-        await eventually(lambda: results(world, "missed") == 1)
+        for number in range(5):
+            value = envelope(f"stays{number}", payload={"text": "same"})
+            world.broker.append(Outgoing(TOPIC, None, value, (), partition=1))
+        await eventually(lambda: len(world.workers[-1]._intake.assignments) == 2)
+        await eventually(
+            lambda: sum(len(each.running) for each in world.workers[-1]._intake.assignments) == 6
+        )
         subscription.lose([PLACE])
         await eventually(lambda: len(world.backend.calls) == 2)
         world.backend.release()
-        await eventually(lambda: "stays" in world.answered)
+        await eventually(lambda: len(world.answered) == 5)
+    assert len(world.backend.calls) == 2, "one of those that waited asks for all"
 
 
 async def test_a_like_question_gets_the_answer_and_says_that_it_is_only_like(world: World) -> None:
