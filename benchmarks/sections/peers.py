@@ -1,6 +1,7 @@
 """`relayfleet bench peers`: the same messages, broker and backend, worked off by us and by what others would write."""
 
 import os
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -63,7 +64,8 @@ FEATURES: Mapping[str, Mapping[str, bool]] = {
         "litellm": ".x.....x",
     }.items()
 }
-_STARTS_WITHIN = 120.0  # seconds; LiteLLM takes its time
+_STARTS_WITHIN = 180.0  # seconds; LiteLLM takes its time
+_OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would ask the internet for prices before it starts
 
 Say = Callable[[str], None]
 
@@ -170,7 +172,10 @@ def _theirs(kafka: Broker, stub: str, plan: Plan, name: str, python: Path) -> fl
 def _running(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
     """A peer's process, with whatever it starts itself. Where the block fails, its last words are told."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        environment = {**Settings.read().environment, **_OFFLINE}
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
         try:
             yield process
         except NotInstalledError as error:
@@ -196,8 +201,8 @@ def _gateways(
         skipped["litellm"] = "the gateway is switched off (--no-gateway), so there is nothing to compare with"
         return
     with fleet(kafka, Shape(gateways=1)) as made:
-        url = f"{made.gateway_url}/api/forward"
-        rates["relayfleet gateway"] = _asked(url, FORWARD, made.pids(), plan, say, "our gateway")
+        ours = Spec(f"{made.gateway_url}/api/forward", FORWARD, 0.0, plan.seconds, "")
+        rates["relayfleet gateway"] = _asked(ours, made.pids(), plan, say, "our gateway")
         try:
             rates["litellm"] = _litellm_asked(python, made, plan, say)
         except NotInstalledError as error:
@@ -207,13 +212,13 @@ def _gateways(
 
 def _litellm_asked(python: Path, made: Fleet, plan: Plan, say: Say) -> list[float]:
     body = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
-    with tempfile.TemporaryDirectory() as folder, _litellm(python, made, Path(folder)) as (base, process):
+    with tempfile.TemporaryDirectory() as folder, _litellm(python, made, Path(folder)) as (spec, process):
         pids = {"litellm": process.pid, "stub": made.parts["stub"].pid}
-        return _asked(f"{base}/v1/chat/completions", body, pids, plan, say, "LiteLLM")
+        return _asked(replace(spec, body=body), pids, plan, say, "LiteLLM")
 
 
-def _asked(url: str, body: str, pids: Mapping[str, int], plan: Plan, say: Say, who: str) -> list[float]:
-    spec = Spec(url, body, 0.0, plan.seconds, "", users=plan.users)
+def _asked(spec: Spec, pids: Mapping[str, int], plan: Plan, say: Say, who: str) -> list[float]:
+    spec = replace(spec, seconds=plan.seconds, users=plan.users)
     call(replace(spec, seconds=2.0), pids)
     found = []
     for _ in range(plan.runs):
@@ -224,12 +229,14 @@ def _asked(url: str, body: str, pids: Mapping[str, int], plan: Plan, say: Say, w
 
 
 @contextmanager
-def _litellm(python: Path, made: Fleet, folder: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def _litellm(python: Path, made: Fleet, folder: Path) -> Iterator[tuple[Spec, "subprocess.Popen[bytes]"]]:
     """The proxy with one model, as its documentation configures an OpenAI-compatible endpoint."""
     port = Ports().take(14_000)
     parameters = {"model": "openai/stub", "api_base": f"{made.stub_url}/v1", "api_key": "none"}
+    key = f"sk-{secrets.token_hex(16)}"  # it does not start without one
+    models = [{"model_name": "stub", "litellm_params": parameters}]
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({"model_list": [{"model_name": "stub", "litellm_params": parameters}]}))
+    config.write_text(yaml.safe_dump({"model_list": models, "general_settings": {"master_key": key}}))
     where = ("--host", "127.0.0.1", "--port", str(port))
     command = (str(python.with_name("litellm")), "--config", str(config), *where)
     with _running(command) as process:
@@ -238,4 +245,5 @@ def _litellm(python: Path, made: Fleet, folder: Path) -> Iterator[tuple[str, "su
             if process.poll() is not None or time.monotonic() > until:
                 raise NotInstalledError("the LiteLLM proxy does not start")
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}", process
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        yield Spec(url, "", 0.0, 0.0, "", headers={"authorization": f"Bearer {key}"}), process
