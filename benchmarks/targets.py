@@ -112,7 +112,11 @@ def _litellm(sections: Sections) -> tuple[str, bool]:
 def _grpc(sections: Sections) -> tuple[str, bool]:
     saved = _results(sections, "gateway")["grpc"]["saved"]
     met = saved["bytes"] >= 0.3 and saved["cpu"] >= 0.3
-    return f"bytes {saved['bytes']:.0%} less, CPU {saved['cpu']:.0%} less", met
+    return f"bytes {_less(saved['bytes'])}, CPU {_less(saved['cpu'])}", met
+
+
+def _less(share: float) -> str:
+    return f"{share:.0%} less" if share >= 0 else f"{-share:.0%} more"
 
 
 def _kill(sections: Sections) -> tuple[str, bool]:
