@@ -55,7 +55,7 @@ docs: $(STAMP) $(PROTO) ## write the pages that follow from the code
 	@$(BIN)/python -m tests.documents
 
 chaos: $(STAMP) $(PROTO) ## the long form of the chaos tests, with a report
-	$(BIN)/python -m pytest tests/chaos -m '' --chaos-long --chaos-report chaos-report.json $(ARGS)
+	$(BIN)/python -m pytest tests/chaos tests/integration/test_dlq_replay.py -m '' --chaos-long --chaos-report chaos-report.json $(ARGS)
 
 lock: $(STAMP) ## write the lock files again
 	for name in bootstrap run build dev model; do \

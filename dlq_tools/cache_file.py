@@ -4,6 +4,7 @@ It is a cache: whatever is wrong with the file, it is written again from Kafka. 
 owner may read it.
 """
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -32,6 +33,20 @@ class CacheFile:
     path: Path
     version: str
     tables: Sequence[str]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else fills the file meanwhile: two who read on from one place would write everything twice.
+
+        The lock goes with the process. Raises `UsageError` where another command fills it for too long.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("wb") as lock:
+            try:
+                _waiting(BlockingIOError)(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _busy(self.path) from error
+            yield
 
     def begin(self, bounds: Mapping[int, tuple[int, int]], identity: str) -> dict[int, int]:
         """Make the file fit the topic: written anew where it is another one, or one of another version.
@@ -78,7 +93,7 @@ class CacheFile:
     def _create(self, identity: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.parent.chmod(0o700)
-        for leftover in self.path.parent.glob(f"{self.path.name}*"):
+        for leftover in self.path.parent.glob(f"{self.path.name}*"):  # and what DuckDB keeps beside it
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with self.writing() as connection:
             for table in self.tables:
@@ -99,19 +114,29 @@ def place(home: Path, cluster_id: str, name: str) -> Path:
 
 def _patiently(path: Path, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
     """Open a file, waiting for other commands to be done with it."""
-    waiting = Retrying(
-        retry=retry_if_exception(_is_taken),
+    try:
+        return _waiting(duckdb.IOException)(opening)
+    except duckdb.Error as error:
+        if not _is_taken(error):
+            raise
+        raise _busy(path) from error
+
+
+def _waiting(taken: type[Exception]) -> Retrying:
+    """Calls again as long as this error says that somebody else has the file, but not for ever."""
+    return Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, taken) and _is_taken(error)),
         stop=stop_after_delay(_PATIENCE),
         wait=wait_fixed(_STEP),
         reraise=True,
     )
-    try:
-        return waiting(opening)
-    except duckdb.Error as error:
-        if not _is_taken(error):
-            raise
-        raise UsageError(f"another command is writing the index {path}: wait until it is done") from error
 
 
 def _is_taken(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in reason(error)
+    return isinstance(error, BlockingIOError) or (
+        isinstance(error, duckdb.IOException) and "lock" in reason(error)
+    )
+
+
+def _busy(path: Path) -> UsageError:
+    return UsageError(f"another command is writing the index {path}: wait until it is done")

@@ -46,6 +46,11 @@ async def fill(index: Index, admin: Admin, open_reader: OpenReader, tick: Tick |
 
     Interrupted, it goes on from the last transaction that was written.
     """
+    with index.alone():
+        return await _fill(index, admin, open_reader, tick)
+
+
+async def _fill(index: Index, admin: Admin, open_reader: OpenReader, tick: Tick | None) -> int:
     bounds = await admin.end_offsets([index.topic])
     identity = (await admin.topic_ids([index.topic])).get(index.topic, "")
     starts = index.begin({place.partition: both for place, both in bounds.items()}, identity)

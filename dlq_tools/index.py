@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -85,6 +85,10 @@ class Index:
     def path(self) -> Path:
         """Where it is."""
         return self._file.path
+
+    def alone(self) -> AbstractContextManager[None]:
+        """To be held while the index is filled, from `begin` on; see `CacheFile`."""
+        return self._file.alone()
 
     def begin(self, bounds: Mapping[int, tuple[int, int]], identity: str) -> dict[int, int]:
         """Make the index fit the topic as it is: forget what was deleted from it, or all where it is another topic.

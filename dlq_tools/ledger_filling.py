@@ -18,13 +18,19 @@ async def fill_ledger(
     """The ledger's index, up to where the ledger ends now; None where there is no ledger."""
     if topic not in await admin.topics([topic]):
         return None
-    cluster, ledger = await admin.cluster(), TopicPartition(topic, 0)
+    index = LedgerIndex.of(home, (await admin.cluster()).cluster_id, topic)
+    with index.alone():
+        await _fill(index, admin, open_reader, clock, topic)
+    return index
+
+
+async def _fill(index: LedgerIndex, admin: Admin, open_reader: OpenReader, clock: Clock, topic: str) -> None:
+    ledger = TopicPartition(topic, 0)
     bounds = (await admin.end_offsets([topic]))[ledger]
     identity = (await admin.topic_ids([topic])).get(topic, "")
-    index = LedgerIndex.of(home, cluster.cluster_id, topic)
     reached, end = index.begin(bounds, identity, clock.wall()), bounds[1]
     if reached >= end:
-        return index
+        return
     changes, read = index.changes(), 0
     async with open_reader([topic], {ledger: reached}) as reader:
         while reached < end and not reader.at_end:
@@ -35,4 +41,3 @@ async def fill_ledger(
                 index.write(changes, reached)
                 read = 0
     index.write(changes, max(reached, end))
-    return index

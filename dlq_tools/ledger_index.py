@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,10 @@ class LedgerIndex:
     def path(self) -> Path:
         """Where it is."""
         return self._file.path
+
+    def alone(self) -> AbstractContextManager[None]:
+        """To be held while the index is filled, from `begin` on; see `CacheFile`."""
+        return self._file.alone()
 
     def begin(self, bounds: tuple[int, int], identity: str, now: float) -> int:
         """Make the file fit the topic, and return the offset where reading goes on. `now` is in epoch seconds."""

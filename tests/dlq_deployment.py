@@ -17,6 +17,7 @@ from confluent_kafka import Message, Producer
 
 from schemas.dead_letter import dead_letter_headers
 from schemas.errors import ErrorClass
+from tests import dlq_families
 from tests.dlq_world import envelope, failure
 from tests.support import consume, produce, reading, unique
 from workers.core.settings import Settings
@@ -97,6 +98,24 @@ class Deployment:
             )
             producer.poll(0)
         assert producer.flush(30) == 0
+
+    def add_families(self, count: int) -> None:
+        """Put dead letters of every family of headers on the topic, as many of each."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
+        for number in range(count):
+            found: list[tuple[str, str | bytes | None]] = list(
+                dlq_families.headers(number, self.target, "llm")
+            )
+            while True:
+                try:
+                    producer.produce(
+                        self.dead_letters, envelope(number), f"k{number % 97}".encode(), headers=found
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+        assert producer.flush(60) == 0
 
     def add_raw(self, values: Sequence[bytes]) -> None:
         """Put dead letters of the target with these values on the topic."""

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.dlq_deployment import Deployment, deploy, kill
+from tests.dlq_families import FAMILIES
 from tests.support import eventually, produce
-
-LETTERS, KILLS = 3000, 3
 
 
 @pytest.fixture
@@ -19,26 +18,38 @@ def deployment(kafka: str, tmp_path: Path) -> Deployment:
     return deploy(kafka, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("letters", "kills", "rate"),
+    [
+        pytest.param(3000, 3, "2000/s", id="3,000"),
+        pytest.param(50_000, 10, "10000/s", marks=[pytest.mark.long, pytest.mark.timeout(600)], id="50,000"),
+    ],
+)
 async def test_a_replay_that_is_killed_again_and_again_sends_every_letter_once(
-    deployment: Deployment,
+    deployment: Deployment, letters: int, kills: int, rate: str
 ) -> None:
-    deployment.add(LETTERS)
+    """Letters of five families of headers and of several causes."""
+    await asyncio.to_thread(deployment.add_families, letters)
     drawn = random.Random(20261123)
-    options = ("replay", "--job", "night", "--rate", "2000/s")
+    options = ("replay", "--job", "night", "--rate", rate)
     process = deployment.start(*options, "--yes")
-    for _ in range(KILLS):
-        goal = deployment.length() + drawn.randint(1, 700)
-        await eventually(partial(_has_come_to, deployment, goal), 30.0, interval=0.005)
+    for _ in range(kills):
+        goal = deployment.length() + drawn.randint(1, letters // kills // 2)
+        await eventually(partial(_has_come_to, deployment, goal), 60.0, interval=0.005)
         await asyncio.sleep(drawn.random() / 20)  # somewhere between two writes
         assert process.poll() is None, "it ended before it was killed"
         kill(process)
         process = deployment.start(*options, "--resume")
-    assert await asyncio.to_thread(process.wait, 60) == 0
-    sent = await asyncio.to_thread(deployment.sent, LETTERS)
-    assert len(sent) == LETTERS
+    assert await asyncio.to_thread(process.wait, 300) == 0
+    sent = await asyncio.to_thread(deployment.sent, letters)
+    assert len(sent) == letters
     assert [message_id for message_id, times in sent.items() if times > 1] == []
     shown = (await deployment.dlq("jobs", "show", "night", "-o", "json")).json
-    assert (shown["sent"], shown["state"]) == (LETTERS, "sent")
+    assert (shown["sent"], shown["state"]) == (letters, "sent")
+    states = (await deployment.dlq("stats", "--by", "family,state", "-o", "json")).json["rows"]
+    assert {(row["family"], row["state"]): row["count"] for row in states} == {
+        (family, "replayed"): letters // len(FAMILIES) for family in FAMILIES
+    }
 
 
 def _has_come_to(deployment: Deployment, goal: int) -> bool:

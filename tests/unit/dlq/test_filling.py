@@ -180,3 +180,18 @@ async def test_many_records_are_taken_in_one_pass_and_those_gone_are_left_out(ka
     ]
     assert found == [(0, 3), (0, 4), (1, 9)]
     assert [position async for position in fetch_many(kafka.admin, kafka.open_reader, TOPIC, [])] == []
+
+
+async def test_two_commands_that_fill_one_index_write_every_letter_once(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.add(*range(5))
+    first, second = [await open_index(kafka.admin, tmp_path, TOPIC) for _ in range(2)]
+    with first.alone():
+        monkeypatch.setattr("dlq_tools.cache_file._PATIENCE", 0.05)
+        monkeypatch.setattr("dlq_tools.cache_file._STEP", 0.01)
+        with pytest.raises(UsageError, match="another command is writing the index"):
+            await kafka.fill(second)
+    assert await kafka.fill(first) == 5
+    assert await kafka.fill(second) == 0
+    assert len(second) == 5
