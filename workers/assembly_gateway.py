@@ -14,6 +14,7 @@ from workers.core.deadlines import Deadline
 from workers.core.metrics import Metrics
 from workers.core.ports import AnswerStore, Publisher
 from workers.core.settings import Settings
+from workers.core.topology.live import LiveTopology
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
 from workers.core.topology.topics import wanted_topics
@@ -48,9 +49,13 @@ class Where:
 
 @asynccontextmanager
 async def open_gateway(
-    topology: Topology, settings: Settings, metrics: Metrics, where: Where
+    topology: Topology,
+    settings: Settings,
+    metrics: Metrics,
+    where: Where,
+    live: LiveTopology | None = None,
 ) -> AsyncIterator[GatewayService]:
-    """A gateway, not running yet. Raises `UsageError` where topics are missing or its settings can't be used."""
+    """A gateway, not running yet; with `live`, which has the same topology, it follows that. Raises `UsageError` where topics are missing or its settings can't be used."""
     topology = located(topology, settings, where.kafka)
     names, gateway = Names(topology), topology.gateway
     listening = Listening(
@@ -80,7 +85,7 @@ async def open_gateway(
         )
         limits = partial(shared.limits, names.requests)
         ports = GatewayPorts(publisher, subscription, admin, store, metrics, SystemClock(), limits)
-        yield await build_gateway(topology, ports, listening)
+        yield await build_gateway(topology, ports, listening, live)
 
 
 @asynccontextmanager

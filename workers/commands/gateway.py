@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.commands.serving import serve
+from workers.commands.serving import open_live, serve
 from workers.core.errors import RelayError
 from workers.core.logging import configure_logging
 from workers.core.metrics import Metrics
@@ -19,7 +19,6 @@ from workers.shell import (
     TopologyOption,
     console,
     fail,
-    load,
     print_json,
 )
 
@@ -71,11 +70,13 @@ def gateway(
 
         path = topology or settings.topology
         where = assembly_gateway.Where(path.parent, host, port, grpc_port, kafka, member)
-        async with assembly_gateway.open_gateway(load(path, settings), settings, metrics, where) as service:
+        loaded = live.current.topology
+        async with assembly_gateway.open_gateway(loaded, settings, metrics, where, live) as service:
             yield service
 
     try:
-        code = serve(open_gateway, health_port)
+        live = open_live(topology, Settings.read(), kafka, once=frozenset({"gateway"}))
+        code = serve(open_gateway, health_port, live)
     except RelayError as error:
         fail(error)
     raise typer.Exit(code)

@@ -39,10 +39,15 @@ class Service(Protocol):
 Open = Callable[[Settings, Metrics], AbstractAsyncContextManager[Service]]
 
 
-def open_live(topology: Path | None, settings: Settings, kafka: str | None) -> LiveTopology:
-    """The topology of the option, else of the environment, to be followed while a service runs. Raises `RelayError`."""
+def open_live(
+    topology: Path | None, settings: Settings, kafka: str | None, once: frozenset[str] = frozenset()
+) -> LiveTopology:
+    """The topology of the option, else of the environment, to be followed while a service runs. Raises `RelayError`.
+
+    `once`: parts of the file that this service reads at its start alone, beside those that all do.
+    """
     path = topology or settings.topology
-    return LiveTopology(path, settings.environment, lambda loaded: located(loaded, settings, kafka))
+    return LiveTopology(path, settings.environment, lambda loaded: located(loaded, settings, kafka), once)
 
 
 def serve(open_service: Open, health_port: int, live: LiveTopology | None = None) -> ExitCode:

@@ -48,14 +48,18 @@ class Authenticator:
 
     def __init__(self, settings: Gateway, tenants: Mapping[str, Tenant], tokens: Tokens | None) -> None:
         """`tokens` checks bearer tokens, where the topology lets them in."""
+        self._tokens = tokens
+        self._challenge = "show an API key or a token as `Authorization: Bearer …`"
+        self.follow(tenants)
+
+    def follow(self, tenants: Mapping[str, Tenant]) -> None:
+        """Know these tenants from now on."""
         self._keys = [(hashed.encode(), name) for name, tenant in tenants.items() for hashed in tenant.keys]
         self._certificates = {
             certificate: name for name, tenant in tenants.items() for certificate in tenant.certificates
         }
         self._tenants = frozenset(tenants)
-        self._tokens = tokens
-        self._challenge = "show an API key or a token as `Authorization: Bearer …`"
-        self.required = bool(self._keys or self._certificates or tokens is not None)
+        self.required = bool(self._keys or self._certificates or self._tokens is not None)
 
     async def identify(self, shown: Credentials) -> Identity:
         """Who shows this. Raises `RefusalError` (401) for nobody whom we know."""

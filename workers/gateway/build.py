@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,6 +12,7 @@ from workers.core.clock import Clock
 from workers.core.metrics import Metrics
 from workers.core.ports import Admin, AnswerStore, LimitStore, Publisher, Subscription
 from workers.core.topology.gateway import Gateway
+from workers.core.topology.live import LiveTopology
 from workers.core.topology.model import OpenAITarget, Topology
 from workers.core.topology.names import Names
 from workers.core.topology.tenants import Tenant
@@ -20,6 +22,7 @@ from workers.gateway.doorkeeper import Doorkeeper
 from workers.gateway.front import Front, Parts
 from workers.gateway.grpc_server import GrpcServer
 from workers.gateway.http_server import HttpServer
+from workers.gateway.live import LiveGateway
 from workers.gateway.openai_front import OpenAIFront
 from workers.gateway.pending import Registry
 from workers.gateway.relay import Relay, RelayDeps
@@ -59,8 +62,10 @@ class Listening:
     directory: Path
 
 
-async def build_gateway(topology: Topology, ports: GatewayPorts, listening: Listening) -> GatewayService:
-    """A gateway that is not running yet. Raises `UsageError` where the keys of tokens can't be read."""
+async def build_gateway(
+    topology: Topology, ports: GatewayPorts, listening: Listening, live: LiveTopology | None = None
+) -> GatewayService:
+    """A gateway that is not running yet; with `live`, which has the same topology, it follows that. Raises `UsageError` where the keys of tokens can't be read."""
     settings, tenants = topology.gateway, topology.tenants
     names, registry = Names(topology), Registry()
     replies = Replies(
@@ -88,6 +93,8 @@ async def build_gateway(topology: Topology, ports: GatewayPorts, listening: List
     )
     relay = Relay(deps)
     authenticator = await _authenticator(settings, tenants, ports.clock, listening)
+    if live is not None:
+        LiveGateway(relay, authenticator, partial(_doorkeeper, ports=ports), live)
     parts = Parts(relay, authenticator, settings, ports.metrics, ports.clock)
     return GatewayService(
         relay, replies, registry, watch, fronts(topology, parts, ports, listening), ports.clock

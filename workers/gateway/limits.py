@@ -30,7 +30,11 @@ class Admission:
         self._clock = clock
         self._total = 0
         self._clients: dict[str, int] = {}
-        now = clock.monotonic()
+        self.follow(tenants)
+
+    def follow(self, tenants: Mapping[str, Tenant]) -> None:
+        """These tenants' rates from now on; what was under way stays counted."""
+        now = self._clock.monotonic()
         self._buckets = {
             name: _Bucket(tenant.rate, burst, burst, now)
             for name, tenant in tenants.items()

@@ -6,7 +6,7 @@ What is refused is a `RefusalError`, which knows its class, its HTTP status and 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -113,6 +113,13 @@ class Relay:
             await self._deps.store.begin(pending.key, pending.fingerprint)
         except UnreachableError as error:
             log.warning("pending_not_noted", error=str(error), so="its id is found when the answer has come")
+
+    def follow(
+        self, tenants: Mapping[str, Tenant], targets: frozenset[str], doorkeeper: Doorkeeper | None
+    ) -> None:
+        """Take questions of these tenants, for these targets, from now on."""
+        self._deps = replace(self._deps, tenants=tenants, targets=targets, doorkeeper=doorkeeper)
+        self.admission.follow(tenants)
 
     def allowed(self, tenant: str | None) -> frozenset[str]:
         """The targets that a tenant may name."""

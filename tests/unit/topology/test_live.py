@@ -176,6 +176,19 @@ async def test_what_needs_a_restart_is_said_and_the_rest_is_taken(deployment: De
     assert deployment.behind("restart") == 0
 
 
+async def test_what_one_kind_of_process_reads_once_needs_its_restart_alone(tmp_path: Path) -> None:
+    path = tmp_path / "topology.yaml"
+    path.write_text(MINIMAL)
+    gateway, worker = LiveTopology(path, {}, once=frozenset({"gateway"})), LiveTopology(path, {})
+    path.write_text(MINIMAL + "gateway: {port: 9999}\n")
+    for live in (gateway, worker):
+        await live.look()
+        await live.look()
+    assert "a restart is needed for gateway.port" in gateway.fact().why
+    assert gateway.current.topology.gateway.port == 8080
+    assert "restart" not in worker.fact().why
+
+
 async def test_a_file_that_it_refers_to_is_followed_too(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("small")
     deployment = Deployment(tmp_path / "topology.yaml")

@@ -34,15 +34,15 @@ class Changes:
         return bool(self.live or self.restart)
 
 
-def changes_between(old: Topology, new: Topology) -> Changes:
-    """What differs. A route or target counts as a whole where it is new or gone."""
+def changes_between(old: Topology, new: Topology, once: frozenset[str] = frozenset()) -> Changes:
+    """What differs. A route or target counts as a whole where it is new or gone. `once`: parts that need a restart too."""
     before, after = _plain(old), _plain(new)
     live: dict[str, None] = {}
     restart: dict[str, None] = {}
     for path in _differing(before, after):
         if path[-1] in _APPLIED and _is_topic(path):
             continue
-        stays = path[0] not in LIVE or _is_topic(path)
+        stays = path[0] not in LIVE or path[0] in once or _is_topic(path)
         (restart if stays else live)[field_name(path)] = None
     return Changes(
         tuple(live),
@@ -52,9 +52,9 @@ def changes_between(old: Topology, new: Topology) -> Changes:
     )
 
 
-def merged(old: Topology, new: Topology) -> Topology:
+def merged(old: Topology, new: Topology, once: frozenset[str] = frozenset()) -> Topology:
     """The new topology as far as it can be taken over by a running process that started with the old one."""
-    kept = {name: getattr(old, name) for name in Topology.model_fields if name not in LIVE}
+    kept = {name: getattr(old, name) for name in Topology.model_fields if name not in LIVE or name in once}
     targets = {
         name: target.model_copy(update={"topic": old.targets[name].topic}) if name in old.targets else target
         for name, target in new.targets.items()

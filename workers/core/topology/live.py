@@ -61,11 +61,13 @@ class LiveTopology:
         path: Path,
         environment: Mapping[str, str],
         locate: Callable[[Topology], Topology] = lambda topology: topology,
+        once: frozenset[str] = frozenset(),
     ) -> None:
-        """Read the file. `locate` fills in what the command line says. Raises `TopologyError`, and what `locate` raises."""
+        """Read the file. `locate` fills in what the command line says; `once`: see `changes_between`. Raises `TopologyError`, and what `locate` raises."""
         self._path = path
         self._environment = environment
         self._locate = locate
+        self._once = once
         self._files: set[Path] = set()
         self._taken = self._seen = self._signature()
         self._loaded = self._load()
@@ -133,9 +135,11 @@ class LiveTopology:
                 log.info("topology_unchanged", version=self.current.name)
             self._mark_what_is_left()
             return
-        changes = changes_between(self._loaded, loaded)
+        changes = changes_between(self._loaded, loaded, self._once)
         try:
-            new = Version(version_name(loaded), merged(self.current.topology, self._locate(loaded)))
+            new = Version(
+                version_name(loaded), merged(self.current.topology, self._locate(loaded), self._once)
+            )
             commits = [await prepare(new) for prepare in self._prepares]
         except (NotYetError, UnreachableError) as error:
             self._pending = loaded
@@ -168,7 +172,7 @@ class LiveTopology:
 
     def _mark_what_is_left(self) -> tuple[str, ...]:
         """What differs between the file and what the process runs with, which only a restart changes."""
-        left = changes_between(self.current.topology, self._locate(self._loaded)).restart
+        left = changes_between(self.current.topology, self._locate(self._loaded), self._once).restart
         self._mark("restart" if left else "", f"a restart is needed for {', '.join(left)}" if left else "")
         return left
 
