@@ -23,7 +23,6 @@ from tests.processes import free_port, get
 from tests.support import consume, create_topic, eventually, produce, reading, unique
 from tests.unit.dlq.letters import CONNECT, SHARE, SPRING, STREAMS
 from workers.cli import app
-from workers.core import metrics as m
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs/dead-letters.md"
@@ -285,15 +284,6 @@ def _schema(folder: Path) -> Path:
     fields = [{"name": "id", "type": "long"}]
     file.write_bytes(orjson.dumps({"type": "record", "name": "Order", "fields": fields}))
     return file
-
-
-def test_the_alert_rules_of_the_guide_are_about_metrics_that_there_are() -> None:
-    (text,) = re.findall(r"```yaml\n(.+?)```", GUIDE.read_text(), re.DOTALL)
-    rules = yaml.safe_load(text)["groups"][0]["rules"]
-    assert len(rules) == 5
-    named = {name for rule in rules for name in re.findall(r"relayfleet_\w+", rule["expr"])}
-    served = {metric.name for metric in (m.DLQ_DEPTH, m.DLQ_LAST_HOUR, m.DLQ_OLDEST, m.DLQ_NEW_FINGERPRINTS)}
-    assert named == served
 
 
 def _followed(desk: Desk, line: str, folder: Path) -> str:
