@@ -1,6 +1,8 @@
 """The SQL backend on SQLite: parameters are bound, rows become words, and the database is only read."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -163,6 +165,18 @@ async def test_a_query_that_can_not_work_fails_for_good(
     assert isinstance(error, PermanentError)
     assert error.error_class is error_class
     assert (await ask(target(orders))).startswith("Order 123456")
+
+
+async def test_a_query_under_way_when_the_backend_is_let_go_leaves_no_thread(orders: Path) -> None:
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) as status from n"
+    before = set(threading.enumerate())
+    backend = SqlBackend(target(orders, query=f"{endless} where :order_id != ''"))
+    task = asyncio.create_task(backend.call(_call("order 123456")))
+    await asyncio.wait({task}, timeout=0.1)
+    await backend.close()
+    with pytest.raises(TransientError, match="let go"):
+        await task
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(

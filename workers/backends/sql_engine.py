@@ -40,9 +40,23 @@ class Database:
         self.name = self._file.name if self._file is not None else _place(url)
         self._engine = _engine(url, self._file, size)
         self._identity: tuple[int, int] | None = None
+        self._under_way: set[asyncio.Task[Sequence[RowMapping]]] = set()
+        self._closed = False
 
     async def fetch(self, query: TextClause, values: Mapping[str, Any], limit: int) -> Sequence[RowMapping]:
         """The first rows, in a transaction that is rolled back. Raises SQLAlchemy's errors and ours."""
+        task = asyncio.create_task(self._ask(query, values, limit))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await task
+        except asyncio.CancelledError as cancelled:
+            caller = asyncio.current_task()
+            if self._closed and caller is not None and not caller.cancelling():
+                raise TransientError(ErrorClass.CONNECT, f"{self.name} was let go") from cancelled
+            raise
+
+    async def _ask(self, query: TextClause, values: Mapping[str, Any], limit: int) -> Sequence[RowMapping]:
         if self._file is not None:
             await self._look_at_file(self._file)
         async with self._engine.connect() as connection:
@@ -50,7 +64,15 @@ class Database:
             return await (work if self._file is None else _interruptible(connection, work))
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; calls under way fail as `connect`.
+
+        A pool closes only what is in it: a SQLite connection in use would keep its thread, and that the process.
+        """
+        self._closed = True
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         await self._engine.dispose()
 
     async def _look_at_file(self, file: Path) -> None:
