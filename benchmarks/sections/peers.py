@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -136,7 +137,7 @@ def _round(
     runners: dict[str, Callable[[], float | None]] = {"relayfleet": lambda: _ours(kafka, plan)}
     for name in pythons:
         if name in PROGRAMS:
-            runners[name] = lambda name=name: _theirs(kafka, stub, plan, name, pythons[name])  # type: ignore[misc]
+            runners[name] = partial(_theirs, kafka, stub, plan, name, pythons[name])
     for name, runner in runners.items():
         rate = runner()
         if rate is not None:

@@ -52,8 +52,12 @@ class OwnLoop:
                 break
         sent: list[Any] = []
 
+        unread = [body]
+
         async def receive_all() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not unread:
+                await asyncio.Event().wait()  # as a server does whose client stays
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
 
         async def keep(message: Any) -> None:
             sent.append(message)
