@@ -48,10 +48,16 @@ def _metrics() -> str:
 
 def _modules() -> str:
     files = sorted(
-        file
-        for package in _PACKAGES
-        for file in (ROOT / package).rglob("*.py")
-        if not _GENERATED.search(file.name)
+        (
+            file
+            for package in _PACKAGES
+            for file in (ROOT / package).rglob("*.py")
+            if not _GENERATED.search(file.name)
+        ),
+        key=lambda file: (
+            file.parent,
+            file.name,
+        ),  # else a folder between two files would cut their table in two
     )
     said = [(file.parent, file.name, _first_sentence(file)) for file in files]
     sections = []
