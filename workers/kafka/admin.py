@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -38,6 +38,7 @@ class KafkaAdmin:
         self._timeout = timeout  # seconds for one request
         self._address = config.get("bootstrap.servers")
         self._why: KafkaError | None = None
+        self._config = config
         settings: dict[str, Any] = {**config, "error_cb": self._on_error, "socket.timeout.ms": 10_000}
         try:
             self._client = AdminClient(settings, logger=_silent())
@@ -147,14 +148,30 @@ class KafkaAdmin:
 
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         """See `Admin`. A group that nobody knows stands nowhere: the answer is empty."""
-        request = [ConsumerGroupTopicPartitions(group)]
-        answers = self._client.list_consumer_group_offsets(request, request_timeout=self._timeout)
-        found = (await self._await_all(answers, ignore={KafkaError.GROUP_ID_NOT_FOUND})).get(group)
+        known = (await self._known()).items()
+        places = [ClientPartition(name, number) for name, topic in known for number in topic.partitions]
+        try:
+            found = await asyncio.to_thread(self._positions, group, places) if places else []
+        except KafkaException as error:
+            raise self._translated(kafka_error(error)) from error
         return {
             TopicPartition(item.topic, item.partition): Position(item.offset, item.metadata or "")
-            for item in (found.topic_partitions if found is not None else [])
+            for item in found
             if item.offset >= 0
         }
+
+    def _positions(self, group: str, places: list[ClientPartition]) -> list[ClientPartition]:
+        """Asked as a consumer that joins nothing.
+
+        The admin client's own request ends the process where the group's coordinator starts or moves:
+        https://github.com/confluentinc/librdkafka/issues/5040.
+        """
+        settings: dict[str, Any] = {**self._config, "group.id": group, "enable.auto.commit": False}
+        consumer = Consumer(settings, logger=_silent())
+        try:
+            return consumer.committed(places, timeout=self._timeout)
+        finally:
+            consumer.close()
 
     async def close(self) -> None:
         """See `Admin`. The client lets go when it is collected; nothing is left to wait for."""
