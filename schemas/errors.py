@@ -18,7 +18,7 @@ class ErrorClass(StrEnum):
     CONTENT_FILTER = "content_filter"  # refused for its content
     CONTEXT_LENGTH = "context_length"  # longer than the model takes
     SCHEMA = "schema"  # not an envelope, or not what the target needs
-    UNROUTABLE = "unroutable"  # no rule takes it, or its target is unknown
+    UNROUTABLE = "unroutable"  # no rule takes it, or its target is unknown, or not its tenant's
     EXPIRED = "expired"  # too late to be worth a call
     TOO_LARGE = "too_large"  # can't be published
     INTERNAL = "internal"  # our own fault

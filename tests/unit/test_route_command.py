@@ -61,6 +61,16 @@ def test_a_target_that_is_named_goes_before_the_rules_and_a_wrong_one_is_explain
     assert "did you mean 'small'?" in CliRunner().invoke(app, [*named[:-3], "--target", "smal"]).stdout
 
 
+def test_a_message_of_a_tenant_that_may_not_use_the_target_goes_nowhere(tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text(yaml.safe_dump({**TOPOLOGY, "tenants": {"acme": {"targets": ["llm"]}}}))
+    asked = ["explain", "--text", "hello", "-t", str(file)]
+    assert json.loads(CliRunner().invoke(app, [*asked, "-o", "json"]).stdout)["target"] == "small"
+    told = CliRunner().invoke(app, [*asked, "--tenant", "acme"])
+    assert told.exit_code == ExitCode.FAILED
+    assert "its tenant may not use" in " ".join(told.stdout.split())
+
+
 def test_envelopes_come_from_standard_input_one_a_line(topology: str) -> None:
     lines = "".join(
         json.dumps({"message_id": name, "source": "web", "payload": {"text": text}, "timestamp": 1}) + "\n"

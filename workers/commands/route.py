@@ -47,6 +47,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", help="As if the messages named this target (relay.target).")
     ] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="As if the messages were this tenant's (relay.tenant).")
+    ] = None,
     topology: TopologyOption = None,
     kafka: KafkaOption = None,
     output: OutputOption = Output.TABLE,
@@ -64,7 +67,8 @@ def explain(
         requests, problems = ([_asked(text, source)], []) if text is not None else _read(file)
     except RelayError as error:
         fail(error)
-    headers = ((h.TARGET, h.to_bytes(target)),) if target is not None else ()
+    said = {h.TARGET: target, h.TENANT: tenant}
+    headers = tuple((name, h.to_bytes(value)) for name, value in said.items() if value is not None)
     standing = running_fleet(loaded, settings, kafka)
     ways = [Way.of(router, Asked(request, headers, SystemClock().wall()), standing) for request in requests]
     for way in ways:

@@ -11,7 +11,7 @@ from workers.policies.route import Decision, Router
 from workers.policies.subject import Asked
 
 Place = tuple[str | None, str | None]
-"""Rule and target; None where no rule takes the message."""
+"""Rule and target; None where no rule takes the message, or its tenant may not use the target."""
 
 
 @dataclass(slots=True)
@@ -65,4 +65,6 @@ class Moves:
 
 
 def _place(decision: Decision | None) -> Place:
-    return (decision.rule, decision.target) if decision else (None, None)
+    if decision is None:
+        return None, None
+    return decision.rule, decision.target if decision.allowed else None

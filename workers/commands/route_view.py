@@ -31,12 +31,14 @@ class Way:
     def of(cls, router: Router, asked: Asked, standing: Standing | None) -> "Way":
         """What the routes say of a message, and the fleet of the target."""
         decision, guess = router.decide(asked), router.guess(asked)
+        if decision is not None and not decision.allowed:
+            decision = None
         return cls(
             asked,
             decision,
             router.explain(asked),
             guess and {"name": guess.intent, "confidence": round(guess.confidence, 4)},
-            router.shares(decision) if decision is not None else {},
+            router.of(asked).shares(decision) if decision is not None else {},
             router.why_nowhere(asked) if decision is None else "",
             _instances(standing, decision.target) if standing is not None and decision is not None else None,
         )

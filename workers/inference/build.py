@@ -24,6 +24,7 @@ from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
 from workers.policies.cost import tariff_of
 from workers.policies.fallback import fit_of
+from workers.policies.permits import permits_of
 from workers.policies.quota import quotas_of
 from workers.policies.retry import RetryPolicy
 from workers.policies.valve import ValvePolicy
@@ -98,16 +99,7 @@ def build_worker(
         flow_of=Flows(tenants).of if tenants else None,
         limits=Limits(window=_FAIR_WINDOW if tenants else window),
     )
-    policy = TargetPolicy(
-        target,
-        settings.timeout,
-        settings.expires_after,
-        retry_policy(settings),
-        fallback=settings.fallback.when_open if settings.breaker.when_open == "fallback" else (),
-        chains=settings.fallback,
-        fit=fit_of(fleet.topology, target),
-        tariff=tariff_of(fleet.topology, target),
-    )
+    policy = target_policy(fleet.topology, target)
     once = OncePerId(target, fleet.outcomes, once_policy(fleet.topology), fleet.metrics)
     talks = conversations(fleet, target)
     cache = build_cache(fleet.topology, target, fleet.shared, fleet.metrics, fleet.around.clock)
@@ -116,6 +108,22 @@ def build_worker(
     )
     setup = TargetSetup(policy, intake, names, valve_policy(settings))
     return TargetWorker(setup, ports, fleet.around)
+
+
+def target_policy(topology: Topology, target: str) -> TargetPolicy:
+    """What the topology says about the target's messages."""
+    settings = topology.targets[target]
+    return TargetPolicy(
+        target,
+        settings.timeout,
+        settings.expires_after,
+        retry_policy(settings),
+        fallback=settings.fallback.when_open if settings.breaker.when_open == "fallback" else (),
+        chains=settings.fallback,
+        fit=fit_of(topology, target),
+        tariff=tariff_of(topology, target),
+        permits=permits_of(topology),
+    )
 
 
 def conversations(fleet: Fleet, target: str) -> Conversations | None:

@@ -31,7 +31,8 @@ from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats
 from workers.inference.streaming import Chunks
 from workers.policies.expiry import UsualTime, deadline_of
-from workers.policies.fallback import Chains
+from workers.policies.fallback import Allowed, Chains
+from workers.policies.permits import permitted
 from workers.policies.retry import (
     Bound,
     DelayTopic,
@@ -110,7 +111,8 @@ class Pipeline:
         except MessageError as failure:
             self._pool.give_up(slot)
             return await self._again(message, failure)
-        if self._policy.fit is not None and (targets := self._policy.fit.elsewhere(request)):
+        fit = self._policy.fit
+        if fit is not None and (targets := fit.elsewhere(request, self._allowed(message))):
             self._pool.give_up(slot)
             return Rerouted(targets[0], targets[1:])
         try:
@@ -126,9 +128,13 @@ class Pipeline:
         except MessageError as failure:
             return await self._again(message, failure)
 
+    def _allowed(self, message: Message) -> Allowed:
+        """Where the message may fall back to."""
+        return permitted(self._policy.permits, message.record.headers)
+
     def _turn_away(self, message: Message) -> Outcome:
         """Every breaker is open and the topology says not to wait: on to the next target, else an error at once."""
-        if targets := self._chains.open(message.marks.fallback):
+        if targets := self._chains.open(message.marks.fallback, self._allowed(message)):
             return Rerouted(targets[0], targets[1:])
         reason = f"every instance of {self._policy.name} is out of service"
         return Failed(RefusedError(ErrorClass.OVERLOADED, reason), dead_letter=False)
@@ -261,7 +267,7 @@ class Pipeline:
             ) from error
 
     def _decide(self, message: Message, failure: MessageError) -> Step:
-        if self._chains.at_once(failure.error_class):
+        if self._chains.at_once(failure.error_class, self._allowed(message)):
             return GiveUp(Bound.FALLBACK)
         remaining = None if message.deadline is None else message.deadline - self._clock.monotonic()
         moment = Moment(self._clock.wall(), remaining)
@@ -275,7 +281,8 @@ class Pipeline:
                 reason = f"{Bound.DEADLINE}; the last one failed: {failure.reason}"
                 return Failed(PermanentError(ErrorClass.EXPIRED, reason), dead_letter=False)
             case GiveUp() | WaitInMemory():
-                if targets := self._chains.failed(failure.error_class, message.marks.fallback):
+                rest, allowed = message.marks.fallback, self._allowed(message)
+                if targets := self._chains.failed(failure.error_class, rest, allowed):
                     return Rerouted(targets[0], targets[1:])
                 return Failed(failure, deserves_dead_letter(failure))
 

@@ -1,10 +1,11 @@
 """What the topology says about the messages of one target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workers.core.topology.fallback import Fallback
 from workers.policies.cost import Tariff
 from workers.policies.fallback import Fit
+from workers.policies.permits import Permits
 from workers.policies.retry import RetryPolicy
 
 
@@ -20,3 +21,4 @@ class TargetPolicy:
     chains: Fallback = Fallback()  # noqa: RUF009 - nobody changes it
     fit: Fit | None = None  # into the context length
     tariff: Tariff | None = None
+    permits: Permits = field(default_factory=dict)  # which targets a message may fall back to

@@ -16,6 +16,10 @@ _STAYS = frozenset({ErrorClass.CONTENT_FILTER})
 """What one provider's filter refuses is not shown to the next one, unless the topology names it."""
 
 
+Allowed = frozenset[str] | None
+"""The targets that a message's tenant may use; None: all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chains:
     """The fallbacks of one target. `exists`: whether there is a target of that name."""
@@ -25,25 +29,27 @@ class Chains:
     lists: Fallback
     exists: Callable[[str], bool]
 
-    def open(self, rest: Sequence[str]) -> tuple[str, ...]:
+    def open(self, rest: Sequence[str], allowed: Allowed = None) -> tuple[str, ...]:
         """For a message that found every breaker open. `rest`: where the target that it came from wanted it to go next."""
-        return self._known((*rest, *self.when_open))
+        return self._known((*rest, *self.when_open), allowed)
 
-    def failed(self, error_class: ErrorClass, rest: Sequence[str]) -> tuple[str, ...]:
+    def failed(
+        self, error_class: ErrorClass, rest: Sequence[str], allowed: Allowed = None
+    ) -> tuple[str, ...]:
         """For a message that failed for good; empty: nowhere."""
         own = self.lists.of(error_class)
         if error_class not in FALLS_BACK or (error_class in _STAYS and not own):
             return ()
-        return self._known((*rest, *own))
+        return self._known((*rest, *own), allowed)
 
-    def at_once(self, error_class: ErrorClass) -> bool:
+    def at_once(self, error_class: ErrorClass, allowed: Allowed = None) -> bool:
         """Whether a failure that could be waited for goes on instead of waiting."""
-        return error_class in _AT_ONCE and bool(self._known(self.lists.of(error_class)))
+        return error_class in _AT_ONCE and bool(self._known(self.lists.of(error_class), allowed))
 
-    def _known(self, names: Sequence[str]) -> tuple[str, ...]:
+    def _known(self, names: Sequence[str], allowed: Allowed) -> tuple[str, ...]:
         # What a header names may be gone from the topology since, or was made up.
         known = dict.fromkeys(name for name in names if name != self.target and self.exists(name))
-        return tuple(known)
+        return tuple(name for name in known if allowed is None or name in allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,13 @@ class Fit:
     room: int
     larger: tuple[tuple[str, float], ...]  # targets and their context lengths; infinite where unknown
 
-    def elsewhere(self, request: Request) -> tuple[str, ...]:
+    def elsewhere(self, request: Request, allowed: Allowed = None) -> tuple[str, ...]:
         """The fallbacks that the message should go to instead; empty: it fits, or fits nowhere better."""
         tokens = prompt_tokens(request) + (answer_limit(request, self.target) or 0)
         if tokens <= self.room:
             return ()
-        return tuple(name for name, room in self.larger if tokens <= room)
+        larger = (name for name, room in self.larger if tokens <= room)
+        return tuple(name for name in larger if allowed is None or name in allowed)
 
 
 def fit_of(topology: Topology, target: str) -> Fit | None:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -78,6 +78,11 @@ class Choice:
             Candidate(name, topology.targets[name], tariff_of(topology, name)) for name in names
         )
         return cls(candidates, prefer, speeds)
+
+    def within(self, names: frozenset[str]) -> "Choice | None":
+        """The same among these targets alone; None where none of its own is one of them."""
+        candidates = tuple(each for each in self.candidates if each.name in names)
+        return replace(self, candidates=candidates) if candidates else None
 
     def pick(self, request: Request, key: bytes) -> str:
         """The target for this message; messages of one key stay together as long as nothing changes."""

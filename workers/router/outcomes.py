@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     @property
     def dead_lettered(self) -> bool:
         """Whether a dead letter is among what is published."""
-        return self.error is not None and TREATMENTS[self.error].dead_letter
+        return self.error is not None and _deserves_dead_letter(self.error, self.decision)
 
 
 class Outcomes:
@@ -71,10 +71,10 @@ class Outcomes:
     def failed(
         self, record: Received, sender: Sender, decision: Decision | None, failure: Failure
     ) -> Outcome:
-        """An error response, and a dead letter unless the message merely expired."""
+        """An error response, and a dead letter unless the message merely expired or was not allowed."""
         outgoing: list[Outgoing] = []
         key = record.key if record.key is not None else sender.key
-        if TREATMENTS[failure.error_class].dead_letter:
+        if _deserves_dead_letter(failure.error_class, decision):
             headers = dead_letter_headers(record.headers, failure)
             outgoing.append(
                 Outgoing(
@@ -90,6 +90,11 @@ class Outcomes:
         place = h.reply_partition(headers)
         outgoing.append(Outgoing(self._names.responses, echoed(key), encoded.value, headers, place))
         return Outcome(record, tuple(outgoing), sender, decision, failure.error_class, failure.stage)
+
+
+def _deserves_dead_letter(error: ErrorClass, decision: Decision | None) -> bool:
+    """Whether there is something for an operator to mend; a tenant that asks for what is not its own is told, no more."""
+    return TREATMENTS[error].dead_letter and (decision is None or decision.allowed)
 
 
 def _routing_headers(record: Received, sender: Sender, decision: Decision, now_ms: int) -> Headers:

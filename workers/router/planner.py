@@ -103,6 +103,10 @@ class Planner:
         if decision is None:
             cause = (ErrorClass.UNROUTABLE, Stage.ROUTE, self._router.why_nowhere(asked))
             return self._fail(record, sender, None, cause)
+        if not decision.allowed:
+            return self._fail(
+                record, sender, decision, (ErrorClass.UNROUTABLE, Stage.ROUTE, decision.refusal)
+            )
         try:
             late = self._late_by(record, asked.request, decision, now_ms)
             if late is not None:

@@ -11,6 +11,8 @@ from tests.unit.inference.world import TARGET, TOPOLOGY, World, once_key
 from workers.core.errors import PermanentError, TransientError
 from workers.core.ports import Claimed
 from workers.core.topology.fallback import Fallback, parse_fallback
+from workers.core.topology.tenants import Tenant
+from workers.inference.build import target_policy
 from workers.policies.fallback import Fit
 
 FALLBACK = "model_requests.small"
@@ -67,3 +69,22 @@ async def test_what_is_too_long_goes_to_the_larger_target_before_a_call_is_paid(
     assert world.backend.calls == []
     (handed,) = world.broker.records(FALLBACK)
     assert h.get(handed.headers, h.FALLBACK) == "smallest"
+
+
+async def test_no_message_falls_back_to_a_target_that_its_tenant_may_not_use(world: World) -> None:
+    falling_back(world, default=["small", "smallest"])
+    world.target = replace(world.target, permits={"acme": frozenset({TARGET, "smallest"})})
+    world.backend.default = PermanentError(ErrorClass.CONTEXT_LENGTH, "too long")
+    async with world.running():
+        world.send("a", headers=((h.TENANT, b"acme"),))
+        world.send("b")
+        await eventually(lambda: world.committed_offset() == 2)
+    (theirs,) = world.broker.records("model_requests.smallest")
+    assert h.get(theirs.headers, h.TENANT) == "acme"
+    (others,) = world.broker.records(FALLBACK)
+    assert h.get(others.headers, h.TENANT) is None
+
+
+def test_a_worker_knows_from_the_topology_what_its_tenants_may_use() -> None:
+    topology = TOPOLOGY.model_copy(update={"tenants": {"acme": Tenant(targets=(TARGET,)), "rich": Tenant()}})
+    assert target_policy(topology, TARGET).permits == {"acme": frozenset({TARGET})}

@@ -61,6 +61,18 @@ def test_a_message_that_names_its_target_goes_there_before_every_rule() -> None:
     assert headers_of(record)["relay.route"] == "named"
 
 
+def test_a_message_to_a_target_of_other_tenants_is_refused_and_becomes_no_dead_letter() -> None:
+    planner = Planner(topology(tenants={"acme": {"targets": "soon"}}), ManualClock())
+    headers = (("relay.tenant", b"acme"),)
+    (outcome,) = planner.plan([received(envelope(), headers=headers)])
+    (answer,) = outcome.outgoing
+    assert answer.topic == "model_responses"
+    assert (outcome.error, outcome.dead_lettered) == (ErrorClass.UNROUTABLE, False)
+    error = decode_response(answer.value).payload.error
+    assert error is not None
+    assert error.reason == "the route 'errors' leads to the target 'llm', which its tenant may not use"
+
+
 def test_a_message_that_names_no_target_of_ours_is_told_which_it_may_have_meant() -> None:
     outcome = plan(envelope(), headers=(("relay.target", b"sooon"),))
     assert outcome.error is ErrorClass.UNROUTABLE
