@@ -29,7 +29,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
     async def open_admin(*_: object) -> AsyncIterator[Admin]:
         yield broker.admin()
 
-    monkeypatch.setattr(assembly, "open_admin", open_admin)
+    for place in (assembly, assembly.board):
+        monkeypatch.setattr(place, "open_admin", open_admin)
     return broker
 
 

@@ -1,0 +1,89 @@
+"""The router."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from workers.assembly.board import open_board
+from workers.assembly.intents import open_classifier
+from workers.assembly.kafka import located, open_admin, open_publisher, require_topics
+from workers.core.board import telling
+from workers.core.clock import SystemClock
+from workers.core.cluster import TopicSizes
+from workers.core.events import EventLog
+from workers.core.metrics import Metrics
+from workers.core.settings import Settings
+from workers.core.topology.live import LiveTopology
+from workers.core.topology.model import Topology
+from workers.core.topology.names import Names
+
+if TYPE_CHECKING:
+    from workers.router.service import RouterDeps, RouterService
+
+
+@asynccontextmanager
+async def open_router(
+    topology: Topology,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    kafka: str | None = None,
+    member: str | None = None,
+    live: LiveTopology | None = None,
+) -> AsyncIterator["RouterService"]:
+    """A router, not running yet; see `GroupSettings` for `member`. Raises `UsageError` where topics are missing.
+
+    With `live`, which has the same topology, it follows that.
+    """
+    # Faust takes half a second to import, and only this process needs it.
+    from workers.router.app import GroupSettings
+    from workers.router.service import RouterDeps, RouterService
+
+    topology = located(topology, settings, kafka)
+    names, clock = Names(topology), SystemClock()
+    classifier = await asyncio.to_thread(open_classifier, topology, settings)
+    async with open_admin(topology, settings) as admin:
+        targets = [names.target(target) for target in topology.targets]
+        await require_topics(
+            admin, [names.requests, names.responses, names.dead_letters, names.logs, *targets]
+        )
+    sizes = TopicSizes()
+    async with open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher:
+        events = EventLog(publisher, names.logs, "router", clock)
+        deps = RouterDeps(topology, publisher, events, metrics, clock, classifier)
+        group = GroupSettings(topology.kafka.bootstrap, names.requests, names.router_group, member)
+        service = RouterService(deps, group)
+        if live is None:
+            yield service
+            return
+        async with _following(service, deps, live, settings, sizes):
+            yield service
+
+
+@asynccontextmanager
+async def _following(
+    service: "RouterService", deps: "RouterDeps", live: LiveTopology, settings: Settings, sizes: TopicSizes
+) -> AsyncIterator[None]:
+    """The router follows the topology, and the board knows how it stands."""
+    from workers.router.live import LiveRouter, Outside
+    from workers.router.speeds import follow_speeds
+
+    cluster, board = open_board(deps.topology, settings, deps.publisher)
+    outside = Outside(
+        cluster.require,
+        partial(open_classifier, settings=settings),
+        sizes.follow,
+        board,
+        deps.clock,
+        deps.speeds,
+    )
+    following = LiveRouter(service, live, outside)
+    measuring = asyncio.create_task(follow_speeds(board, deps.speeds, following.prefers), name="speeds")
+    try:
+        async with telling(cluster, board, following.state):
+            yield
+    finally:
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
