@@ -4,7 +4,6 @@ All of it is in partition 0: who claimed a letter first is what the log's order 
 within a partition.
 """
 
-import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
@@ -99,8 +98,3 @@ def operator(settings: Settings) -> str:
     """Who is at the keyboard, for the record: `$RELAYFLEET_USER`, else the login name, and the machine."""
     known = (settings.environment.get(name) for name in ("RELAYFLEET_USER", "USER", "LOGNAME"))
     return f"{next(filter(None, known), 'unknown')}@{socket.gethostname()}"
-
-
-async def ticking(seconds: float) -> None:
-    """Sleep; a parameter of whoever waits, so that tests do not."""
-    await asyncio.sleep(seconds)

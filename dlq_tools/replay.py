@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dlq_tools.claims import Seen, claim, held
 from dlq_tools.follow import Follower
 from dlq_tools.lease import JobLease
-from dlq_tools.ledger_records import CLAIM, JOB, Entry, Job, JobState, Letter, State, Value
+from dlq_tools.ledger_records import CLAIM, Entry, Job, JobState, Letter, State, Value
 from dlq_tools.ledger_state import Row
 from dlq_tools.plan import Kept, Planned, Planner, Stays
 from dlq_tools.preview import Preview, look
@@ -241,8 +241,3 @@ class Replay:
             if ahead <= 0:
                 return
             await self._around.sleep(min(ahead, _PACE))
-
-
-def job_record(job: Job, state: JobState, now_ms: int, why: str | None = None) -> tuple[str, Job]:
-    """The record that gives a job another state."""
-    return JOB + job.name, job.model_copy(update={"state": state, "changed_at": now_ms, "why": why})

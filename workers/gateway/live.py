@@ -8,9 +8,6 @@ from workers.gateway.auth import Authenticator
 from workers.gateway.doorkeeper import Doorkeeper
 from workers.gateway.relay import Relay
 
-READ_ONCE = frozenset({"gateway"})
-"""What a gateway reads at its start alone: addresses, certificates, bounds."""
-
 
 class LiveGateway:
     """Follows the topology's file for one gateway. Requests that are under way are not touched."""
