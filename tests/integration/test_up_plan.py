@@ -1,11 +1,13 @@
 """What `relayfleet up` will start, given the machine's ports and the user's environment."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from workers.commands.up_fleet import Choices, Plan, needs_model, plan
+from workers.commands.up_fleet import Choices, Plan, member_name, needs_model, plan
 from workers.core.errors import UsageError
 from workers.core.settings import Settings
 
@@ -60,3 +62,15 @@ def test_a_taken_port_is_passed_over_and_said(tmp_path: Path) -> None:
 def test_a_topology_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml"):
         plan(Choices(tmp_path / "none.yaml"), Settings.read({}))
+
+
+def test_the_processes_of_one_fleet_keep_their_name_and_no_other_fleet_has_it(tmp_path: Path) -> None:
+    settings = [Settings.read({"RELAYFLEET_HOME": str(tmp_path / home)}) for home in ("one", "other")]
+    here, elsewhere = (Plan(Choices(ROOT / "topology.yaml"), each, {"router": 9101}) for each in settings)
+    beside = Plan(here.choices, here.settings, {"router": 9102})
+    assert member_name(here) == member_name(replace(here)) != member_name(elsewhere)
+    assert member_name(beside) != member_name(here)
+    with patch.object(socket, "gethostname", return_value="another.example"):
+        assert member_name(here).startswith("up-")
+        other_machine = member_name(here)
+    assert other_machine != member_name(here)

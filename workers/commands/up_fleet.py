@@ -1,6 +1,8 @@
 """The parts of `relayfleet up`: which there are, how they are launched, in which order they start."""
 
 import asyncio
+import hashlib
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from workers.local.supervisor import Part, Running, Supervisor
 STORES, MODELS, PROCESSES = range(3)
 """Stages: what answers nobody any more is stopped last."""
 
+_NAME_LENGTH = 12
 _STUB_DELAY_MS = 200
 _DOWNLOAD_WITHIN = 1800.0  # seconds; the first start downloads Kafka
 _WANTED = {"model": 8091, "redis": 6390, "router": 9101, "worker": 9102, "gateway health": 9103}
@@ -108,6 +111,16 @@ def needs_model(made: Plan) -> bool:
     )
 
 
+def member_name(made: Plan) -> str:
+    """What its processes are called in their consumer groups.
+
+    No other fleet on the same Kafka is called so: two members of one name would throw each other out. The next run of
+    this one is, so that neither it nor a process that was killed waits until the session of the one before has ended.
+    """
+    fleet = (socket.gethostname(), str(made.settings.home.resolve()), str(made.ports["router"]))
+    return f"up-{hashlib.sha256(repr(fleet).encode()).hexdigest()[:_NAME_LENGTH]}"
+
+
 class Fleet:
     """Starts the parts side by side: what does not need another does not wait for it."""
 
@@ -152,9 +165,9 @@ class Fleet:
         http, grpc = (str(self._plan.ports[name]) for name in ("gateway", "gateway gRPC"))
         listening = ("--host", "127.0.0.1", "--port", http, "--grpc-port", grpc)
         await together(
-            self._process("router", "--member", "up"),
+            self._process("router"),
             self._process("worker"),
-            self._process("gateway", "--member", "up", *listening),
+            self._process("gateway", *listening),
         )
 
     async def _kafka(self) -> str:
@@ -182,7 +195,8 @@ class Fleet:
     async def _process(self, name: str, *options: str) -> None:
         port = self._plan.ports.get(f"{name} health", self._plan.ports[name])
         where = ("--topology", str(self._plan.choices.topology), "--kafka", self.bootstrap)
-        command = (sys.executable, "-m", "workers", name, *where, "--health-port", str(port), *options)
+        own = ("--health-port", str(port), "--member", member_name(self._plan))
+        command = (sys.executable, "-m", "workers", name, *where, *own, *options)
         await self._start(name, command, http_ready(port, "/readyz"), PROCESSES)
 
     async def _redis(self) -> None:
