@@ -7,6 +7,8 @@ from schemas.response import Response
 from workers.core.redact import redact
 from workers.shell import Output, console, print_json
 
+_WIDEST = 24  # characters of a column other than the outcome
+
 
 class OutcomeTable:
     """Collects responses: JSON lines at once, or a table in the end."""
@@ -33,17 +35,32 @@ class OutcomeTable:
         """Print the table, where there is one."""
         if not self._rows:
             return
-        several = len(self._rows) > 1
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("message", no_wrap=True, overflow="ellipsis", max_width=24 if several else None)
-        for column in ("target", "rule"):
-            table.add_column(column, no_wrap=True)
-        table.add_column("ms", justify="right")
-        # Of several a line each, to look over; of one all that it says.
-        table.add_column("outcome", no_wrap=several, overflow="ellipsis" if several else "fold")
-        for response in self._rows:
-            table.add_row(*response_cells(response))
-        console().print(table)
+        console().print(_rows_of(self._rows) if len(self._rows) > 1 else _all_of(self._rows[0]))
+
+
+_COLUMNS = ("message", "target", "rule", "ms", "outcome")
+
+
+def _rows_of(responses: list[Response]) -> Table:
+    """A line each, to look over: what is too long for the terminal is cut off its outcome."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    for column in _COLUMNS[:3]:
+        table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=_WIDEST)
+    table.add_column("ms", no_wrap=True, justify="right")
+    table.add_column("outcome", no_wrap=True, overflow="ellipsis", ratio=1)
+    for response in responses:
+        table.add_row(*response_cells(response))
+    return table
+
+
+def _all_of(response: Response) -> Table:
+    """A line for each thing that it says, in full."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for column, cell in zip(_COLUMNS, response_cells(response), strict=True):
+        table.add_row(column, cell)
+    return table
 
 
 def response_cells(response: Response) -> tuple[Text, Text, Text, Text, Text]:

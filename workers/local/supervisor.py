@@ -5,6 +5,7 @@ it stops the parts in reverse order within one deadline, and should it be killed
 """
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -255,7 +256,8 @@ class _Keeper:
             probing.cancel()
         running.kill()
         self._watchdog.remove(running.pid)
-        reason = f"{why}{self._last_lines()}"
+        killed = running.exit_code == -signal.SIGKILL  # then its last words are about something else
+        reason = why if killed else f"{why}{self._last_lines()}"
         self._running = None
         return running.exit_code, reason
 
