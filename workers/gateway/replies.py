@@ -5,7 +5,6 @@ some gateway got is kept in the store whoever reads it, so that an answer whose 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +19,11 @@ from workers.core.errors import UnreachableError
 from workers.core.metrics import GATEWAY_ANSWERS, Metrics
 from workers.core.ports import Admin, AnswerStore, Subscription
 from workers.core.records import Position, Received, TopicPartition
+from workers.gateway.keeping import Keeping
 from workers.gateway.pending import Registry, Reply, key_of
 
 log = structlog.get_logger()
 
-_ANSWERS_AT_ONCE = 256
-_BYTES_AT_ONCE = 4_000_000
 _MOST_UNSTORED = 64_000_000  # bytes; with the store away, no more is read than this
 _COMMIT_EVERY = 0.2
 _LONGEST_PAUSE = 2.0
@@ -56,7 +54,6 @@ class Replies:
         self._topics = topics
         self._subscription = subscription
         self._admin = admin
-        self._store = store
         self._registry = registry
         self._matched = metrics.counter(GATEWAY_ANSWERS, "waited_for")
         self._unmatched = metrics.counter(GATEWAY_ANSWERS, "kept")
@@ -64,20 +61,11 @@ class Replies:
         self._ready: set[TopicPartition] = set()  # where a record that comes now will be read
         self._responses: list[int] = []  # their numbers
         self._chunks: list[int] = []
-        self._backlog: deque[tuple[str, bytes]] = deque()  # read and not kept yet
-        self._backlog_bytes = 0
-        self._read = 0  # answers, ever
-        self._kept = 0
-        self._marks: deque[tuple[int, Mapping[TopicPartition, Position]]] = (
-            deque()
-        )  # due when so many are kept
-        self._stored = asyncio.Event()
-        self._stored.set()
+        self._keeping = Keeping(store, self._passed, self._all_kept)
         self._paused = False
         self._positions: dict[TopicPartition, Position] = {}  # up to which everything is kept
         self._committed: dict[TopicPartition, Position] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._storing: asyncio.Task[None] | None = None
         self._turn = 0
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -109,7 +97,7 @@ class Replies:
         """Keep and commit what was read, then leave the group."""
         for task in self._tasks:
             task.cancel()
-        await self._settle(deadline)
+        await self._keeping.settle(deadline)
         await self._commit()
         await self._subscription.close(deadline)
 
@@ -125,13 +113,10 @@ class Replies:
         ends = {
             TopicPartition(record.topic, record.partition): Position(record.offset + 1) for record in batch
         }
-        self._marks.append((self._read, ends))
-        self._pass_marks()
-        if self._backlog and (self._storing is None or self._storing.done()):
-            self._stored.clear()
-            self._storing = asyncio.get_running_loop().create_task(self._store_backlog())
-            self._storing.add_done_callback(self._ended)
-        if self._backlog_bytes > _MOST_UNSTORED and not self._paused:
+        self._keeping.mark(ends)
+        if begun := self._keeping.begin():
+            begun.add_done_callback(self._ended)
+        if self._keeping.backlog_bytes > _MOST_UNSTORED and not self._paused:
             self._paused = True
             self._subscription.pause(list(self._owned))
 
@@ -149,7 +134,7 @@ class Replies:
     async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """See `Listener`."""
         self._use(self._ready - set(partitions))
-        await self._settle(Deadline.after(_REVOKE_SECONDS))
+        await self._keeping.settle(Deadline.after(_REVOKE_SECONDS))
         positions = {place: self._positions[place] for place in partitions if place in self._positions}
         self._forget(partitions)
         return positions
@@ -178,9 +163,7 @@ class Replies:
         (self._matched if waiting else self._unmatched).inc()
         for pending in waiting:
             pending.answered(Reply(value))
-        self._backlog.append((key, value))
-        self._backlog_bytes += len(value)
-        self._read += 1
+        self._keeping.add(key, value)
 
     def _chunk(self, record: Received) -> None:
         key = _key(dict(record.headers))
@@ -217,51 +200,16 @@ class Replies:
             self._use(self._ready | {place for place in left if place in known})
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _store_backlog(self) -> None:
-        pause = 0.05
-        while self._backlog:
-            batch: dict[str, bytes] = {}
-            size = count = 0
-            for key, value in self._backlog:
-                if batch and (count >= _ANSWERS_AT_ONCE or size + len(value) > _BYTES_AT_ONCE):
-                    break
-                batch[key] = value
-                size += len(value)
-                count += 1
-            try:
-                await self._store.put(batch)
-            except UnreachableError as error:
-                log.warning("answers_not_kept_yet", answers=len(self._backlog), error=str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            pause = 0.05
-            for _ in range(count):
-                self._backlog.popleft()
-            self._backlog_bytes -= size
-            self._kept += count
-            self._pass_marks()
-        self._stored.set()
+    def _passed(self, ends: Mapping[TopicPartition, Position]) -> None:
+        """Everything up to here is kept."""
+        for place, position in ends.items():
+            if place in self._owned:
+                self._positions[place] = position
+
+    def _all_kept(self) -> None:
         if self._paused:
             self._paused = False
             self._subscription.resume(list(self._owned))
-
-    def _pass_marks(self) -> None:
-        """Everything up to here is kept."""
-        while self._marks and self._marks[0][0] <= self._kept:
-            for place, position in self._marks.popleft()[1].items():
-                if place in self._owned:
-                    self._positions[place] = position
-
-    async def _settle(self, deadline: Deadline) -> None:
-        """Wait until everything that was read is kept."""
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                await self._stored.wait()
-        except TimeoutError:
-            log.warning(
-                "answers_not_kept", answers=len(self._backlog), so="their partitions' next reader keeps them"
-            )
 
     async def _commit_now_and_then(self) -> None:
         while True:
