@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from workers.core.deadlines import Deadline
 from workers.core.errors import RelayError, UsageError
 from workers.core.ports import ClusterInfo, TopicState
 from workers.core.records import Position, TopicPartition
@@ -77,12 +78,15 @@ class KafkaAdmin:
                 wanted, request_timeout=self._timeout, operation_timeout=self._timeout
             )
             await self._await_all(answers)
+            names = {topic.name for topic in topics}
+            await self._until(lambda known: names <= known.keys())
 
     async def grow(self, topic: str, partitions: int) -> None:
         """See `Admin`."""
         await self._await_all(
             self._client.create_partitions([NewPartitions(topic, partitions)], request_timeout=self._timeout)
         )
+        await self._until(lambda known: topic in known and len(known[topic].partitions) >= partitions)
 
     async def configure(self, topic: str, config: Mapping[str, str]) -> None:
         """See `Admin`."""
@@ -168,8 +172,15 @@ class KafkaAdmin:
         """
         settings: dict[str, Any] = {**self._config, "group.id": group, "enable.auto.commit": False}
         consumer = Consumer(settings, logger=_silent())
+        deadline = Deadline.after(self._timeout)
         try:
-            return consumer.committed(places, timeout=self._timeout)
+            while True:
+                try:
+                    return consumer.committed(places, timeout=self._timeout)
+                except KafkaException as error:
+                    if deadline.expired or not is_passing(kafka_error(error)):
+                        raise
+                consumer.poll(0.05)  # the coordinator is being looked for
         finally:
             consumer.close()
 
@@ -183,6 +194,12 @@ class KafkaAdmin:
         except KafkaException as error:
             raise self._translated(kafka_error(error)) from error
         return {name: topic for name, topic in answer.topics.items() if topic.error is None}
+
+    async def _until(self, shown: Callable[[Mapping[str, TopicMetadata]], bool]) -> None:
+        """Brokers learn a moment later what the controller has done; one that never does holds nobody up."""
+        deadline = Deadline.after(self._timeout)
+        while not shown(await self._known()) and not deadline.expired:  # noqa: ASYNC110 - nobody calls us
+            await asyncio.sleep(0.02)
 
     async def _places(self, topics: Sequence[str]) -> list[TopicPartition]:
         """Every partition of these topics. Raises `UsageError` for one that does not exist."""
