@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import orjson
@@ -14,17 +15,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.support import eventually
 from tests.unit.gateway.world import World
+from tests.unit.router.support import topology
 from workers.core.deadlines import Deadline
 from workers.core.errors import UsageError
 from workers.core.topology.gateway import Gateway, Limits, Tls
 from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
 from workers.gateway.auth import Authenticator
+from workers.gateway.build import GatewayPorts, Listening, fronts
 from workers.gateway.front import Parts
 from workers.gateway.http_server import HttpServer
+from workers.gateway.websocket_front import WebSocketFront
+from workers.gateway.websocket_sessions import Sessions
 
 BODY = b'{"text":"hi"}'
 
@@ -53,7 +60,8 @@ class Running:
 async def running(settings: Gateway, **tenants: Tenant) -> AsyncIterator[Running]:
     world = await World(settings=settings, tenants=tenants).start()
     parts = Parts(world.relay, Authenticator(settings, tenants, None), settings, world.metrics, world.clock)
-    server = HttpServer(build_app(parts), settings, "127.0.0.1", 0)
+    routes = WebSocketFront(parts, Sessions(world.store)).routes()
+    server = HttpServer(build_app(parts, routes), settings, "127.0.0.1", 0)
     await server.start()
     try:
         yield Running(server, world)
@@ -219,6 +227,83 @@ async def test_with_tls_a_client_shows_a_certificate_which_tells_its_tenant(tmp_
         async with httpx.AsyncClient(verify=nobody, trust_env=False) as client:
             with pytest.raises(httpx.TransportError):
                 await client.get(f"https://localhost:{site.port}/")
+
+
+async def test_a_websocket_knows_the_tenant_by_its_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    tls = Tls(certificate_file=certificate, key_file=key, client_ca_file=authority.file)
+    acme, stranger = authority.issue("acme-app"), authority.issue("stranger")
+    async with running(Gateway(confirm=1, tls=tls), acme=Tenant(certificates=("acme-app",))) as site:
+        address = f"wss://localhost:{site.port}/ws"
+        trusting = ssl.create_default_context(cafile=authority.file)
+        trusting.load_cert_chain(*acme)
+        async with connect(address, ssl=trusting, proxy=None) as client:
+            await client.recv()
+            await client.send('{"type":"ask","id":"q","text":"hi"}')
+            await client.recv()
+        assert dict(site.world.requests()[0].headers)["relay.tenant"] == b"acme"
+        trusting = ssl.create_default_context(cafile=authority.file)
+        trusting.load_cert_chain(*stranger)
+        with pytest.raises(InvalidStatus, match="401"):
+            await connect(address, ssl=trusting, proxy=None)
+
+
+async def test_a_websocket_keeps_no_window_for_compression() -> None:
+    async with (
+        running(Gateway(confirm=1)) as site,
+        connect(f"ws://127.0.0.1:{site.port}/ws", compression="deflate", proxy=None) as client,
+    ):
+        assert client.protocol.extensions == []
+
+
+async def test_the_gateway_that_is_built_answers_to_its_own_names_alone(tmp_path: Path) -> None:
+    settings = Gateway(confirm=1, hosts=("shop.example",))
+    world = World(settings=settings)
+    parts = Parts(world.relay, Authenticator(settings, {}, None), settings, world.metrics, world.clock)
+    ports = GatewayPorts(
+        world.broker.publisher(),
+        world.subscription,
+        world.admin,
+        world.store,
+        world.metrics,
+        world.clock,
+        no_limits,
+    )
+    http, _ = fronts(topology(), parts, ports, Listening("127.0.0.1", 0, 0, tmp_path))
+    assert isinstance(http, HttpServer)
+    await http.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{http.address}", trust_env=False) as client:
+            for host, status in ((None, 200), ("shop.example", 200), ("evil.example", 421)):
+                headers = {} if host is None else {"Host": host}
+                assert (await client.get("/openapi.json", headers=headers)).status_code == status
+    finally:
+        await http.stop(Deadline.after(1))
+
+
+async def test_a_client_that_goes_away_gives_its_place_back_and_finds_its_answer_later() -> None:
+    async with running(
+        Gateway(confirm=1, wait=60, limits=Limits(in_flight=1, in_flight_per_client=1))
+    ) as site:
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(post(b"idempotency-key: mine").replace(b"prefer: wait=0\r\n", b""))
+        (request,) = await eventually(site.world.requests)
+        assert len(site.world.registry) == 1
+        writer.close()
+        await eventually(lambda: not len(site.world.registry))
+        assert (await site.say(post()))[:12] == b"HTTP/1.1 202", "there is room again"
+        site.world.reply(request, "hello again")
+
+        async def found() -> bool:
+            response = await site.world.relay.find(None, "mine")
+            return response is not None and response.payload.text == "hello again"
+
+        await eventually(found)
+
+
+def no_limits() -> NoReturn:
+    raise AssertionError("nobody asks for limits")
 
 
 async def test_a_certificate_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from workers.core import metrics as m
 from workers.core.metrics import Metrics
 from workers.gateway.front import Parts, header
+from workers.gateway.hosts import Hosts
 from workers.gateway.http_forward import FORWARD, REQUEST_ID, Forward
 from workers.gateway.openapi import description_routes
 from workers.gateway.problems import Problem, problem_of
@@ -30,12 +32,12 @@ _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def build_app(parts: Parts, more: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """The application, with the routes of other fronts beside our own."""
+def build_app(parts: Parts, more: Sequence[BaseRoute] = (), hosts: Hosts | None = None) -> ASGIApp:
+    """The application, with the routes of other fronts beside our own; without `hosts` under any name."""
     forward = Forward(parts)
     routes = [*forward.routes(), *more, *description_routes()]
     app: ASGIApp = Outermost(
-        Router(routes, redirect_slashes=False), {("POST", FORWARD): forward.forward}, parts
+        Router(routes, redirect_slashes=False), {("POST", FORWARD): forward.forward}, parts, hosts
     )
     origins = parts.settings.cors.origins
     if origins:
@@ -68,9 +70,12 @@ class Outermost:
     `direct` are endpoints by method and path that are not looked for among the routes: those that are asked most.
     """
 
-    def __init__(self, router: Router, direct: Mapping[tuple[str, str], Handler], parts: Parts) -> None:
+    def __init__(
+        self, router: Router, direct: Mapping[tuple[str, str], Handler], parts: Parts, hosts: Hosts | None
+    ) -> None:
         self._router = router
         self._direct = direct
+        self._hosts = hosts
         self._counts = _Counts(parts.metrics)
         self._clock = parts.clock
         self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, _PROTOCOL)
@@ -78,8 +83,7 @@ class Outermost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http":
-            scope["app"] = self
-            await self._router(scope, receive, send)
+            await self._open(scope, receive, send)
             return
         began = self._clock.monotonic()
         request_id = request_id_of(header(scope, b"x-request-id"))
@@ -99,6 +103,8 @@ class Outermost:
             await send(message)
 
         try:
+            if self._hosts is not None:
+                self._hosts.check(scope)
             handler = self._direct.get((scope["method"], scope["path"]))
             if handler is None:
                 await self._router(scope, receive, send_with_id)
@@ -113,6 +119,18 @@ class Outermost:
         finally:
             self._counts.add(status)
             self._seconds.observe(self._clock.monotonic() - began)
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket."""
+        scope["app"] = self
+        try:
+            if self._hosts is not None:
+                self._hosts.check(scope)
+        except RefusalError as refusal:
+            problem = problem_of(refusal, request_id_of(header(scope, b"x-request-id")))
+            await WebSocket(scope, receive, send).send_denial_response(problem)
+            return
+        await self._router(scope, receive, send)
 
 
 class _Counts:

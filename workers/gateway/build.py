@@ -21,6 +21,7 @@ from workers.gateway.auth import Authenticator
 from workers.gateway.doorkeeper import Doorkeeper
 from workers.gateway.front import Front, Parts
 from workers.gateway.grpc_server import GrpcServer
+from workers.gateway.hosts import Hosts, is_loopback
 from workers.gateway.http_server import HttpServer
 from workers.gateway.live import LiveGateway
 from workers.gateway.openai_front import OpenAIFront
@@ -35,8 +36,6 @@ from workers.gateway.websocket_sessions import Sessions
 from workers.policies.quota import quotas_of
 
 log = structlog.get_logger()
-
-_LOOPBACK = ("127.", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,8 @@ def fronts(topology: Topology, parts: Parts, ports: GatewayPorts, listening: Lis
     """Every way in."""
     openai = OpenAIFront(parts, passed_on(topology))
     sockets = WebSocketFront(parts, Sessions(ports.store))
-    app = build_app(parts, [*openai.routes(), *sockets.routes()])
+    hosts = Hosts(listening.host, parts.settings.hosts, parts.authenticator)
+    app = build_app(parts, [*openai.routes(), *sockets.routes()], hosts)
     return [
         HttpServer(app, parts.settings, listening.host, listening.port),
         GrpcServer(parts, listening.host, listening.grpc_port),
@@ -131,7 +131,7 @@ async def _authenticator(
         tokens = Tokens(settings.jwt, reader_of(settings.jwt.jwks, listening.directory), clock)
         await tokens.start()
     authenticator = Authenticator(settings, tenants, tokens)
-    if not authenticator.required and not listening.host.startswith(_LOOPBACK):
+    if not authenticator.required and not is_loopback(listening.host):
         log.warning(
             "gateway_open",
             host=listening.host,

@@ -12,6 +12,9 @@ from workers.core.topology.gateway import Limits
 from workers.gateway.front import header
 from workers.gateway.refusals import RefusalError, malformed, too_large
 
+CLIENT_GONE = 499
+"""The status of an answer that nobody waited for: for the metrics, as nobody reads it."""
+
 _TYPES = frozenset({"application/json"})
 
 
@@ -49,6 +52,12 @@ async def _receive(request: Request, most: int) -> bytes:
         pieces.append(piece)
         if not message.get("more_body", False):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def gone(request: Request) -> None:
+    """Wait until the client has gone. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def parse(body: bytes, depth: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`POST /api/forward` and `GET /api/responses/{id}`: ask, wait for an answer or get an id, come back for it."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from starlette.routing import Route
 
 from workers.gateway.auth import Identity
 from workers.gateway.front import Parts, header
-from workers.gateway.http_body import read_json
+from workers.gateway.http_body import CLIENT_GONE, gone, read_json
 from workers.gateway.http_events import EVENT_STREAM, EventStream
 from workers.gateway.problems import problem_of_reply
 from workers.gateway.question import Question
@@ -29,6 +30,7 @@ _ENVELOPE = ("message_id", "source", "timestamp", "tenant")
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,3})?)\"?", re.IGNORECASE)
 _ASYNC = re.compile(r"\brespond-async\b", re.IGNORECASE)
 _COME_AGAIN = "1"  # seconds
+_UNWATCHED = 0.5  # seconds in which a client that goes away is not noticed
 _NO_QUERY: Mapping[str, str] = {}
 
 
@@ -64,9 +66,11 @@ class Forward:
         if question.stream:
             return EventStream(self._relay, pending, wish.wait, request.scope[REQUEST_ID])
         try:
-            reply = await pending.wait(wish.wait)
+            reply, stayed = await _wait(request, pending, wish.wait)
             if reply is None:
                 await self._relay.leave(pending)
+                if not stayed:
+                    return HttpResponse(status_code=CLIENT_GONE)
                 return _later(pending.message_id, wish.applied)
         finally:
             pending.cancel()
@@ -93,6 +97,21 @@ class Forward:
             return Wish(self._settings.wait, None)
         wait = min(float(asked[1]), self._settings.longest_wait)
         return Wish(wait, f"wait={wait:g}")
+
+
+async def _wait(request: Request, pending: Pending, seconds: float) -> tuple[Reply | None, bool]:
+    """The reply, where it comes in time, and whether the client is still there: nobody's wait must keep a place.
+
+    Most answers come before it is worth a task to look after the client.
+    """
+    if seconds <= _UNWATCHED or await pending.wait(_UNWATCHED) is not None:
+        return await pending.wait(seconds), True
+    leaving = asyncio.ensure_future(gone(request))
+    leaving.add_done_callback(lambda _: pending.give_up())
+    try:
+        return await pending.wait(seconds - _UNWATCHED), not leaving.done()
+    finally:
+        leaving.cancel()
 
 
 def _question(request: Request, body: dict[str, Any], identity: Identity) -> Question:

@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from workers.core.topology.gateway import Gateway
+from workers.gateway.certificates import common_name
 from workers.gateway.front import CERTIFICATE
 from workers.gateway.problems import Problem
 
@@ -28,7 +29,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._certificate = _common_name(transport)
+        self._certificate = common_name(transport)
         self._wait_for_head()
         if len(self.connections) > self._limits.connections:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
@@ -111,12 +112,3 @@ class BoundedHttp(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in problem.raw_headers]
         self.transport.write(b"\r\n".join((*lines, b"", bytes(problem.body))))
         self.transport.close()
-
-
-def _common_name(transport: asyncio.BaseTransport) -> str | None:
-    shown = transport.get_extra_info("peercert") or {}
-    for part in shown.get("subject", ()):
-        for name, value in part:
-            if name == "commonName":
-                return str(value)
-    return None

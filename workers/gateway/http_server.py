@@ -16,6 +16,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import UsageError
 from workers.core.topology.gateway import Gateway, Tls
 from workers.gateway.http_protocol import BoundedHttp
+from workers.gateway.websocket_protocol import CertifiedWebSocket
 
 log = structlog.get_logger()
 
@@ -41,7 +42,9 @@ class HttpServer:
         config = uvicorn.Config(
             self._app,
             http=cast("type[asyncio.Protocol]", partial(BoundedHttp, settings)),
-            ws="websockets-sansio",
+            ws=CertifiedWebSocket,
+            # Its window takes 40 kB a connection, and what is read here is short.
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             access_log=False,

@@ -16,7 +16,7 @@ from workers.core.deadlines import Deadline
 from workers.gateway import openai_errors
 from workers.gateway.auth import Identity
 from workers.gateway.front import Parts
-from workers.gateway.http_body import read_json
+from workers.gateway.http_body import CLIENT_GONE, gone, read_json
 from workers.gateway.openai_answers import Told, completion
 from workers.gateway.openai_errors import OpenAIError
 from workers.gateway.openai_questions import Asked, read
@@ -35,7 +35,6 @@ _PATIENCE = (
 _SILENCE = 15.0  # seconds after which a comment keeps the connection open
 _COMMENT = b": waiting\n\n"
 _DONE = b"data: [DONE]\n\n"
-_CLIENT_GONE = 499
 _GRACE = 2.0  # seconds in which the fleet says that the deadline has passed
 
 T = TypeVar("T")
@@ -198,18 +197,13 @@ def _question(request: Request, asked: Asked, identity: Identity, deadline: Dead
 async def _unless_gone(request: Request, answering: Awaitable[HttpResponse]) -> HttpResponse:
     """The answer, unless the client goes away before."""
     answer = asyncio.ensure_future(answering)
-    gone = asyncio.ensure_future(_gone(request))
+    leaving = asyncio.ensure_future(gone(request))
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else HttpResponse(status_code=_CLIENT_GONE)
+        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else HttpResponse(status_code=CLIENT_GONE)
     finally:
         answer.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        leaving.cancel()
 
 
 def _model(name: str) -> dict[str, Any]:

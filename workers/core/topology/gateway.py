@@ -73,11 +73,13 @@ class Cors(Strict):
 class Gateway(Strict):
     """How clients take part without knowing Kafka.
 
-    `host` None is loopback, or what RELAYFLEET_LISTEN says. `wait` is how long an answer is waited for before the
-    client gets an id instead; `longest_wait` bounds what it may ask for. `confirm` bounds the wait for the broker.
+    `host` None is loopback, or what RELAYFLEET_LISTEN says; `hosts` are further names under which clients call it.
+    `wait` is how long an answer is waited for before the client gets an id instead; `longest_wait` bounds what it may
+    ask for. `confirm` bounds the wait for the broker.
     """
 
     host: Text | None = None
+    hosts: TextList = ()
     port: Port = 8080
     grpc_port: Port = 50_051
     wait: Seconds = Field(default=30.0, ge=0)
