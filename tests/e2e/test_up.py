@@ -128,6 +128,8 @@ async def test_every_example_gets_its_outcome_and_nothing_is_left_running(
 async def test_the_curl_line_that_is_shown_asks_the_fleet(up: Starter) -> None:
     fleet = await up("--no-demo")
     await fleet.says("^Ask in a browser: http://127")
+    await fleet.says(r"^OpenAI programs: base URL http://127\.0\.0\.1:\d+/v1\. gRPC: 127\.0\.0\.1:\d+\.$")
+    await fleet.says("^Metrics: http://127.*/metrics, http://127.*/metrics, http://127.*/metrics$")
     (line,) = [
         line.strip() for line in fleet.lines if line.strip().startswith("curl ") and "/api/forward" in line
     ]

@@ -35,7 +35,8 @@ def located(topology: Topology, settings: Settings, override: str | None = None)
         running = EmbeddedBroker(settings.home).status().bootstrap
         if running is None:
             raise UnreachableError(
-                "the embedded broker is not running: `relayfleet broker start`, or give --kafka HOST:PORT"
+                "the embedded broker is not running: start the fleet with `relayfleet up`,"
+                " or the broker alone with `relayfleet broker start`, or give --kafka HOST:PORT"
             )
         bootstrap = running
     return topology.model_copy(update={"kafka": topology.kafka.model_copy(update={"bootstrap": bootstrap})})

@@ -62,7 +62,13 @@ class Live:
             names = ", ".join(each.process for each in behind)
             out.print(Text(f"version {self.version}; taken over live, from the file that they read: {names}"))
         if self.restart:
-            out.print(Text(f"needs a restart, one process after the other: {', '.join(self.restart)}"))
+            out.print(Text(f"read at their start, and not the same there as here: {', '.join(self.restart)}"))
+            out.print(
+                Text(
+                    "  if the file changed: restart one process after the other; "
+                    "if only the environment differs (`up` sets addresses of its own): nothing to do"
+                )
+            )
 
 
 async def look(loaded: Topology, settings: Settings, kafka: str | None, unknown: Sequence[str]) -> Live:

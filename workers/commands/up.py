@@ -165,9 +165,9 @@ class Session:
             self._view.say(f"  {program} {arguments}{topology}")
         gateway = f"http://{self._fleet.where('gateway')}"
         self._view.say(f"  {ask_with_curl(gateway)}")
-        for url in self._fleet.metrics:
-            self._view.say(f"  curl {url}")
         self._view.say(f"Ask in a browser: {gateway}")
+        self._view.say(f"OpenAI programs: base URL {gateway}/v1. gRPC: {self._fleet.where('gateway gRPC')}.")
+        self._view.say(f"Metrics: {', '.join(self._fleet.metrics)}")
         if needs_model(self._plan) and not self._plan.choices.stub:
             self._view.say(
                 "The model has 135 million parameters and learnt English: it shows the way, not how well models answer."
