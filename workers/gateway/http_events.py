@@ -69,7 +69,7 @@ async def _events(relay: Relay, pending: Pending, wait: float, request_id: str) 
 
 def _pending(message_id: str) -> bytes:
     where = f"/api/responses/{quote(message_id, safe='')}"
-    return _event("pending", orjson.dumps({"message_id": message_id, "location": where}))
+    return _event("pending", orjson.dumps({"message_id": message_id, "status": "pending", "location": where}))
 
 
 def _event(name: str, data: bytes) -> bytes:

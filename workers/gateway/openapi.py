@@ -5,10 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from schemas.chunk import Chunk
 from schemas.envelope import Payload
 from schemas.envelope import Request as Envelope
 from schemas.response import Response as ResponseEnvelope
@@ -88,7 +90,7 @@ def _forward() -> dict[str, Any]:
         "headers": {"Content-Location": {"schema": {"type": "string"}}},
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/Response"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": _events()},
         },
     }
     return {
@@ -130,6 +132,21 @@ def _forward() -> dict[str, Any]:
             },
         },
         "responses": {"200": done, "202": _later(), **_problems(*_PROBLEMS)},
+    }
+
+
+def _events() -> dict[str, Any]:
+    """Each event: before 3.2, OpenAPI has no other place for it than the schema of the whole."""
+    told = {"chunk": "Chunk", "response": "Response", "pending": "Pending", "error": "Problem"}
+    return {"oneOf": [_event(name, f"#/components/schemas/{schema}") for name, schema in told.items()]}
+
+
+def _event(name: str, schema: str) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"$ref": schema}}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"event": {"const": name}, "data": data},
     }
 
 
@@ -181,7 +198,13 @@ def _parameter(name: str, place: str, schema: dict[str, Any], description: str) 
 
 def _schemas() -> dict[str, Any]:
     schemas: dict[str, Any] = {}
-    for name, model in (("Payload", Payload), ("Envelope", Envelope), ("Response", ResponseEnvelope)):
+    models: dict[str, type[BaseModel]] = {
+        "Payload": Payload,
+        "Envelope": Envelope,
+        "Response": ResponseEnvelope,
+        "Chunk": Chunk,
+    }
+    for name, model in models.items():
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[name] = schema

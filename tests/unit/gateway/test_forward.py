@@ -258,6 +258,7 @@ async def test_a_stream_whose_time_is_over_ends_with_the_id(site: Site) -> None:
     response = await site.client.post("/api/forward?stream=true", json=ASK, headers={"Prefer": "wait=0.01"})
     name, data = response.text.strip().split("\ndata: ")
     assert name == "event: pending"
+    assert json.loads(data)["status"] == "pending"
     where = json.loads(data)["location"]
     assert (await site.client.get(where)).status_code == 202
 

@@ -95,11 +95,22 @@ def test_nothing_that_is_sent_is_answered_in_a_way_that_is_not_described(
 ) -> None:
     operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path][method]
     modes = list(schemathesis.GenerationMode)
-    checks: list[Any] = [check for check in CHECKS.get_all() if check.__name__ not in NOT_IN_A_SCHEMA]
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
     def holds(case: schemathesis.Case[Any]) -> None:
-        case.call_and_validate(checks=checks)
+        case.call_and_validate(checks=checks())
 
     holds()
+
+
+def test_the_events_of_a_stream_are_described_too(app: OwnLoop) -> None:
+    operation = schemathesis.openapi.from_asgi("/openapi.json", app)["/api/forward"]["post"]
+    case = operation.Case(query={"stream": "true"}, body={"text": "hello"}, media_type="application/json")
+    response = case.call_and_validate(checks=checks())
+    assert response.text.startswith("event: pending")
+
+
+def checks() -> list[Any]:
+    """What is looked at in every answer."""
+    return [check for check in CHECKS.get_all() if check.__name__ not in NOT_IN_A_SCHEMA]
