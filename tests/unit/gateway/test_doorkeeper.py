@@ -1,6 +1,5 @@
 """What the workers would refuse is refused before anything is produced."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -60,13 +59,6 @@ class _Down(MemoryLimitStore):
 
 async def test_with_the_store_away_everybody_comes_in() -> None:
     await doorkeeper(_Down(CLOCK), exceeded="refuse").check("acme")
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    opened = await World().start()
-    yield opened
-    await opened.stop()
 
 
 def asked(tenant: str | None = None, cache_control: str | None = None) -> Question:

@@ -1,8 +1,6 @@
 """`/ws` over the in-memory broker: frames in, frames out, and what comes of a connection that breaks."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -10,135 +8,20 @@ import pytest
 
 from schemas import headers as h
 from tests.support import eventually
-from tests.unit.gateway.world import World, limits
+from tests.unit.gateway.sockets import Site, opened
+from tests.unit.gateway.world import World
 from workers.core.errors import UnreachableError
 from workers.core.topology.gateway import Cors, Gateway
 from workers.core.topology.tenants import Tenant
-from workers.core.topology.websocket import WebSockets
-from workers.gateway.app import build_app
-from workers.gateway.auth import Authenticator, hash_of
-from workers.gateway.front import Parts
-from workers.gateway.websocket_front import WebSocketFront
-from workers.gateway.websocket_sessions import Sessions
+from workers.gateway.auth import hash_of
 
 KEY = "rfk_secret"
-
-
-class Client:
-    """The other end of one WebSocket."""
-
-    def __init__(self, app: Any, headers: Mapping[str, str], subprotocols: list[str]) -> None:
-        self._scope = {
-            "type": "websocket",
-            "path": "/ws",
-            "raw_path": b"/ws",
-            "query_string": b"",
-            "headers": [
-                (name.encode(), value.encode()) for name, value in {"host": "gateway", **headers}.items()
-            ],
-            "subprotocols": subprotocols,
-            "client": ("127.0.0.1", 1),
-            "extensions": {"websocket.http.response": {}},
-        }
-        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.sent: list[dict[str, Any]] = []
-        self.frames: list[dict[str, Any]] = []
-        self.taking = asyncio.Event()
-        self.taking.set()
-        self._incoming.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.create_task(app(self._scope, self._incoming.get, self._take))
-
-    async def _take(self, message: dict[str, Any]) -> None:
-        await self.taking.wait()
-        self.sent.append(message)
-        if message["type"] == "websocket.send":
-            self.frames.append(orjson.loads(message["text"]))
-
-    def send(self, **frame: Any) -> None:
-        """Send a frame."""
-        self.send_text(orjson.dumps(frame).decode())
-
-    def send_text(self, text: str) -> None:
-        """Send whatever it is."""
-        self._incoming.put_nowait({"type": "websocket.receive", "text": text})
-
-    def send_bytes(self, data: bytes) -> None:
-        """Send a frame that is no text."""
-        self._incoming.put_nowait({"type": "websocket.receive", "bytes": data})
-
-    def of(self, kind: str, name: str | None = None) -> list[dict[str, Any]]:
-        """The frames of a type, for one request where it is named."""
-        return [one for one in self.frames if one["type"] == kind and (name is None or one.get("id") == name)]
-
-    async def got(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """The first frame of a type, when it has come."""
-        await eventually(lambda: self.of(kind, name))
-        return self.of(kind, name)[0]
-
-    async def leave(self) -> None:
-        """Close."""
-        self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
-        await self.task
-
-    @property
-    def closed(self) -> int | None:
-        """The code with which the gateway closed."""
-        return next((one["code"] for one in self.sent if one["type"] == "websocket.close"), None)
-
-    @property
-    def status(self) -> int | None:
-        """The status of a connection that was refused."""
-        return next(
-            (one["status"] for one in self.sent if one["type"] == "websocket.http.response.start"), None
-        )
-
-
-class Site:
-    """A gateway's WebSockets in memory."""
-
-    def __init__(self, world: World, tenants: dict[str, Tenant]) -> None:
-        self.world = world
-        self.clients: list[Client] = []
-        authenticator = Authenticator(world.settings, tenants, None)
-        parts = Parts(world.relay, authenticator, world.settings, world.metrics, world.clock)
-        self._app = build_app(parts, WebSocketFront(parts, Sessions(world.store)).routes())
-
-    def connect(self, *subprotocols: str, **headers: str) -> Client:
-        """One more client."""
-        self.clients.append(Client(self._app, headers, list(subprotocols)))
-        return self.clients[-1]
-
-    async def request(self, number: int = 0) -> Any:
-        """A request that has reached the broker, in the order of their partitions."""
-        await eventually(lambda: len(self.world.requests()) > number)
-        return self.world.requests()[number]
-
-
-@asynccontextmanager
-async def opened(world: World, tenants: dict[str, Tenant] | None = None) -> AsyncIterator[Site]:
-    """A site whose gateway has joined its group."""
-    site = Site(world, tenants or {})
-    await world.start()
-    try:
-        yield site
-    finally:
-        for client in site.clients:
-            client.taking.set()
-            client.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await client.task
-        await world.stop()
 
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     async with opened(World()) as one:
         yield one
-
-
-def bounded(**values: Any) -> World:
-    """A world with these bounds of WebSockets."""
-    return World(settings=Gateway(confirm=0.05, websocket=WebSockets(**values)))
 
 
 async def test_an_answer_comes_back_under_the_clients_id(site: Site) -> None:
@@ -356,92 +239,6 @@ async def test_only_pages_that_are_named_may_connect(origin: str, status: int | 
         client = site.connect(origin=origin)
         await eventually(lambda: client.frames or client.status)
         assert client.status == status
-
-
-async def test_one_connection_too_many_is_refused_and_one_that_goes_makes_room() -> None:
-    async with opened(bounded(per_client=2)) as site:
-        first, second = site.connect(), site.connect()
-        await asyncio.gather(first.got("welcome"), second.got("welcome"))
-        third = site.connect()
-        await third.task
-        assert third.status == 429
-        assert gauge(site) == 2
-        await first.leave()
-        await site.connect().got("welcome")
-
-
-def gauge(site: Site) -> float | None:
-    """How many are open, as the metric says."""
-    return site.world.metrics.registry.get_sample_value("relayfleet_gateway_websockets")
-
-
-async def test_one_request_too_many_is_refused_and_an_answer_makes_room() -> None:
-    async with opened(bounded(in_flight=2)) as site:
-        client = site.connect()
-        for name in ("a", "b", "c"):
-            client.send(type="ask", id=name, text="hi")
-        assert (await client.got("error", "c"))["error"]["status"] == 429
-        await eventually(lambda: len(client.of("accepted")) == 2)
-        site.world.reply(await site.request(), "hello")
-        await client.got("answer")
-        client.send(type="ask", id="c", text="hi")
-        await client.got("accepted", "c")
-
-
-async def test_what_is_refused_for_all_is_told_with_when_to_come_again() -> None:
-    async with opened(World(settings=limits(in_flight=1))) as site:
-        client = site.connect()
-        client.send(type="ask", id="a", text="hi")
-        await client.got("accepted", "a")
-        client.send(type="ask", id="b", text="hi")
-        error = (await client.got("error", "b"))["error"]
-        assert (error["status"], error["retry_after"]) == (429, 1.0)
-
-
-async def test_a_connection_on_which_nothing_happens_is_closed() -> None:
-    async with opened(bounded(idle=0.05)) as site:
-        client = site.connect()
-        await client.task
-        assert client.closed == 1001
-
-
-async def test_a_connection_that_waits_for_an_answer_is_not_idle() -> None:
-    async with opened(bounded(idle=0.02)) as site:
-        client = site.connect()
-        client.send(type="ask", id="q", text="hi")
-        await client.got("accepted", "q")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(client.task), 0.1)
-        site.world.reply(await site.request(), "hello")
-        await client.got("answer", "q")
-
-
-async def test_a_reader_that_takes_nothing_is_dropped_and_its_answers_are_found() -> None:
-    async with opened(bounded(stall=0.05)) as site:
-        client = site.connect()
-        client.send(type="ask", id="q", text="hi")
-        accepted = await client.got("accepted", "q")
-        client.taking.clear()
-        site.world.reply(await site.request(), "hello")
-        await eventually(lambda: site.world.relay.admission.in_flight == 0)
-        await eventually(client.task.done)
-        found = await site.world.relay.find(None, accepted["message_id"])
-        assert found is not None
-        assert found.payload.text == "hello"
-
-
-async def test_no_more_than_the_bound_waits_for_a_slow_reader() -> None:
-    async with opened(World(settings=limits(stream_buffer=4096))) as site:
-        client = site.connect()
-        await client.got("welcome")
-        client.taking.clear()
-        for number in range(20):
-            client.send(type="ask", id=f"q{number}", message_id=f"m{number}", text="hi")
-        await eventually(lambda: len(site.world.requests()) == 20)
-        for request in site.world.requests():
-            site.world.reply(request, "x" * 2000)
-        client.taking.set()
-        await eventually(lambda: len(client.of("answer")) == 20)
 
 
 async def test_a_timeout_is_the_requests_deadline(site: Site) -> None:
