@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    """gRPC's own log lines of connections that tests break would stand between the tests' dots."""
+    pytest.MonkeyPatch().setenv("GRPC_VERBOSITY", "NONE")
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap address of a real broker, `HOST:PORT`, shared by the whole session."""
