@@ -17,7 +17,7 @@ from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
 from schemas.relayfleet_pb2_grpc import MessageRouterStub
 from tests.backs import TEXT, Back, websocket_service
-from tests.contract.backend_rigs import grpc_target, websocket_target
+from tests.contract.backend_targets import grpc_target, websocket_target
 from tests.integration.test_gateway_http import Authority
 from tests.support import eventually
 from tests.unit.gateway.world import World
@@ -28,6 +28,7 @@ from workers.core.errors import MessageError, UsageError
 from workers.core.ports import Backend, Call
 from workers.core.topology.gateway import Gateway, Limits, Tls
 from workers.core.topology.tenants import Tenant
+from workers.core.topology.websocket import WebSockets
 from workers.gateway.auth import Authenticator
 from workers.gateway.front import Parts
 from workers.gateway.grpc_server import GrpcServer
@@ -159,3 +160,20 @@ async def _failure(asked: Any) -> aio.AioRpcError:
     with pytest.raises(aio.AioRpcError) as caught:
         await asked
     return caught.value
+
+
+async def test_a_stream_of_questions_holds_no_more_of_them_at_once_than_the_topology_allows() -> None:
+    settings = Gateway(confirm=1, websocket=WebSockets(in_flight=2))
+    async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
+        stub: Any = MessageRouterStub(channel)
+        call = stub.Converse(timeout=20)
+        for name in ("a", "b", "c"):
+            await call.write(wire.ConverseRequest(id=name, request=wire.RequestMessage(input_text="x")))
+        refused = await call.read()
+        assert (refused.id, refused.response.payload.error.retryable) == ("c", True)
+        await eventually(lambda: len(world.requests()) == 2)
+        world.reply(world.requests()[0], "room")
+        assert (await call.read()).response.status == "ok"
+        await call.write(wire.ConverseRequest(id="d", request=wire.RequestMessage(input_text="x")))
+        await eventually(lambda: len(world.requests()) == 3)
+        call.cancel()

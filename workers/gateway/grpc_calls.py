@@ -11,7 +11,7 @@ from schemas.response import Response
 from workers.gateway.auth import Identity
 from workers.gateway.grpc_desk import Call, Context, Desk, FailedError, bug
 from workers.gateway.grpc_wire import message_of, refused
-from workers.gateway.refusals import RefusalError, invalid
+from workers.gateway.refusals import RefusalError, invalid, throttled
 
 
 class Calls(MessageRouterServicer):
@@ -93,6 +93,10 @@ class _Conversation:
             await self._refuse(request, invalid(f"the id {request.id[:64]!r} is under way already"))
         elif not request.id or not request.HasField("request"):
             await self._refuse(request, invalid("a question needs an `id` and a `request`"))
+        elif len(self._tasks) >= self._desk.most_of_a_stream:
+            # Told before the next one is read, so that who takes no replies is not listened to.
+            full = f"{len(self._tasks)} questions of this stream are not answered yet"
+            await self._refuse(request, throttled(full, 1.0))
         else:
             task = self._tasks[request.id] = asyncio.create_task(self._ask(request))
             task.add_done_callback(lambda _: self._tasks.pop(request.id, None))

@@ -62,6 +62,7 @@ class Desk:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.relay = parts.relay
+        self.most_of_a_stream = int(parts.settings.websocket.in_flight)
         self._clock = parts.clock
         self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, PROTOCOL)
 
