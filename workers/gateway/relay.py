@@ -155,7 +155,7 @@ class Relay:
         )
         places = self._deps.replies.place()
         if places is None:
-            raise unavailable("the gateway is not in service yet", _SOON)
+            raise unavailable("the gateway is not in service yet, or can't keep answers now", _SOON)
         self.admission.enter(question.client, question.tenant)
         pending = self._pend(question, envelope, places[0])
         try:

@@ -75,9 +75,12 @@ class Replies:
         self._spawn(self._commit_now_and_then())
 
     def place(self) -> tuple[int, int] | None:
-        """Partitions of responses and chunks where an answer will be read; None where there are none (yet)."""
+        """Partitions of responses and chunks where an answer will be read; None where there are none (yet).
+
+        Nor are there any while what was read can't be kept: nothing more is read until then.
+        """
         responses, chunks = self._responses, self._chunks
-        if not responses or not chunks:
+        if self._paused or not responses or not chunks:
             return None
         self._turn += 1
         number = responses[self._turn % len(responses)]
@@ -87,7 +90,7 @@ class Replies:
     def in_service(self) -> bool:
         """Whether there are such partitions. Callable from any thread."""
         topics = {place.topic for place in self._ready}
-        return len(topics) > 1
+        return len(topics) > 1 and not self._paused
 
     def owns(self, responses: int) -> bool:
         """Whether this partition of the responses is read here."""
