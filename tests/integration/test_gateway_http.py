@@ -311,3 +311,14 @@ async def test_a_certificate_that_is_not_there_is_told_at_the_start(tmp_path: Pa
     with pytest.raises(UsageError, match=r"gateway\.tls"):
         async with running(Gateway(confirm=1, tls=tls)):
             pass
+
+
+@pytest.mark.parametrize("offer", [b"Upgrade: h2c", b"upgrade:h2c"])
+async def test_a_client_that_offers_http2_is_answered_in_http1_with_its_body_read(offer: bytes) -> None:
+    headers = (b"connection: Upgrade, HTTP2-Settings", offer, b"http2-settings: AAMAAABkAAQAAP__")
+    async with running(Gateway(confirm=1)) as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+        writer.write(post(*headers).replace(b"connection: close\r\n", b""))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 202"), head

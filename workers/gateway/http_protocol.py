@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with bounds on heads, on connections, and on how long a connection may say nothing."""
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,8 @@ from workers.core.topology.gateway import Gateway
 from workers.gateway.certificates import common_name
 from workers.gateway.front import CERTIFICATE
 from workers.gateway.problems import Problem
+
+_HTTP2_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -43,6 +46,8 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         head_alone = self._in_head or self._between
+        if head_alone and b"h2c" in data:
+            data = _without_offer(data)
         super().data_received(data)
         if self._in_head and head_alone:
             self._received += len(data)
@@ -112,3 +117,12 @@ class BoundedHttp(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in problem.raw_headers]
         self.transport.write(b"\r\n".join((*lines, b"", bytes(problem.body))))
         self.transport.close()
+
+
+def _without_offer(data: bytes) -> bytes:
+    """Java's and curl's clients offer HTTP/2 with a request; the parser drops the body of one that it takes for such.
+
+    An offer may be ignored, and is where it is seen: in a head that came in one piece.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _HTTP2_OFFER.sub(b"", head + b"\r\n")[:-2] + end + body if end else data
