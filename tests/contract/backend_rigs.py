@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, TypeAdapter
+from pydantic import SecretStr
 
 from schemas.errors import ErrorClass
 from tests.backs import STATUSES, Back, grpc_service, http_service, kafka_service, led, websocket_service
+from tests.contract.backend_targets import SECRET, grpc_target, http_target, kafka_target, websocket_target
 from tests.processes import free_port
 from tests.support import create_topic, eventually, unique
 from workers.assembly import open_pair
@@ -28,18 +29,13 @@ from workers.core.clock import SystemClock
 from workers.core.errors import TransientError
 from workers.core.ports import Backend
 from workers.core.topology.model import (
-    GrpcTarget,
-    HttpTarget,
     Instance,
-    KafkaTarget,
     OpenAITarget,
     ParameterSource,
     SqlTarget,
-    WebSocketTarget,
 )
 from workers.local.stub_model import Faults, StubModel, serving
 
-SECRET = "sk-CANARY-1234567890"
 ENDLESS = (
     "with recursive n(i) as (select 1 union all select i + 1 from n) "
     "select max(i) as status from n where :order_id != ''"
@@ -141,63 +137,6 @@ async def sql(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
         await one.close()
 
 
-def http_target(url: str, **settings: Any) -> HttpTarget:
-    """What `tests.backs.http_service` is asked through."""
-    errors = {str(status): error_class for error_class, status in STATUSES.items()}
-    return HttpTarget.model_validate(
-        {
-            "type": "http",
-            "instances": [{"url": url, "api_key": SECRET}],
-            "body": {"question": "{payload.text}"},
-            "answer": {
-                "text": "$.answer.text",
-                "model": "$.answer.model",
-                "prompt_tokens": "$.used.in",
-                "completion_tokens": "$.used.out",
-                "error": "$.error.code",
-                "errors": errors,
-            },
-            "stream": {"text": "$.delta", "done": "$.done", "add": {"stream": True}},
-            **settings,
-        }
-    )
-
-
-def websocket_target(url: str, **settings: Any) -> WebSocketTarget:
-    """What `tests.backs.websocket_service` is asked through."""
-    return WebSocketTarget.model_validate(
-        {
-            "type": "websocket",
-            "instances": [{"url": url, "api_key": SECRET}],
-            "body": {"question": "{payload.text}"},
-            "stream": {"text": "$.delta", "done": "$.done", "add": {"stream": True}},
-            **settings,
-        }
-    )
-
-
-def grpc_target(url: str, **settings: Any) -> GrpcTarget:
-    """What `tests.backs.grpc_service` is asked through."""
-    return GrpcTarget.model_validate(
-        {"type": "grpc", "instances": [{"url": url, "api_key": SECRET}], **settings}
-    )
-
-
-def kafka_target(bootstrap: str, requests: str, responses: str, **settings: Any) -> KafkaTarget:
-    """What `tests.backs.kafka_service` is asked through."""
-    adapter: TypeAdapter[KafkaTarget] = TypeAdapter(KafkaTarget)
-    return adapter.validate_python(
-        {
-            "type": "kafka",
-            "kafka": {"bootstrap": bootstrap},
-            "requests": requests,
-            "responses": responses,
-            "concurrency": 100,
-            **settings,
-        }
-    )
-
-
 def _failing(back: Back) -> Mapping[ErrorClass, Do]:
     def fail(error_class: ErrorClass) -> None:
         back.do, back.fail = "fail", error_class
@@ -217,6 +156,14 @@ def _rig(back: Back, backend: Backend, nowhere: Backend, **more: Any) -> Rig:
 
 
 @asynccontextmanager
+async def _streaming(back: Back, backend: Backend, nowhere: Backend) -> AsyncIterator[Rig]:
+    does = {name: partial(back.misbehave, how) for name, how in _HOW.items()}
+    yield _rig(back, backend, nowhere, streams=True, **does)
+    await backend.close()
+    await nowhere.close()
+
+
+@asynccontextmanager
 async def http(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
     back = Back()
 
@@ -226,10 +173,8 @@ async def http(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
 
     async with http_service(back) as url:
         backend, nowhere = open_at(url), open_at(f"http://127.0.0.1:{free_port()}")
-        does = {name: partial(back.misbehave, how) for name, how in _HOW.items()}
-        yield _rig(back, backend, nowhere, streams=True, **does)
-        await backend.close()
-        await nowhere.close()
+        async with _streaming(back, backend, nowhere) as rig:
+            yield rig
 
 
 @asynccontextmanager
@@ -242,10 +187,8 @@ async def websocket(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
 
     async with websocket_service(back) as url:
         backend, nowhere = open_at(url), open_at(f"ws://127.0.0.1:{free_port()}")
-        does = {name: partial(back.misbehave, how) for name, how in _HOW.items()}
-        yield _rig(back, backend, nowhere, streams=True, **does)
-        await backend.close()
-        await nowhere.close()
+        async with _streaming(back, backend, nowhere) as rig:
+            yield rig
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ import pytest
 
 from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
-from tests.contract.backend_rigs import OPENERS, SECRET, Rig
+from tests.contract.backend_rigs import OPENERS, Rig
+from tests.contract.backend_targets import SECRET
 from tests.support import eventually
 from workers.core.errors import MessageError, TransientError
 from workers.core.ports import Answer, Backend, Call, Piece, Sink

@@ -20,7 +20,7 @@ from tests.backs import (
     led,
     websocket_service,
 )
-from tests.contract.backend_rigs import grpc_target, http_target, kafka_target, websocket_target
+from tests.contract.backend_targets import grpc_target, http_target, kafka_target, websocket_target
 from tests.fleet import Fleet, running_fleet
 from tests.fronts import Client, clients
 from tests.gateways import running_gateway
