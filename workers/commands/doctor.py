@@ -104,12 +104,7 @@ async def _kafka(topology: Topology, settings: Settings, bootstrap: str | None) 
             yield await _topics(topology, admin)
             yield await _groups(topology, admin)
     except (UnreachableError, UsageError) as error:
-        yield Finding(
-            "kafka",
-            "unreachable",
-            str(error),
-            "start it with `relayfleet broker start`, or give --kafka HOST:PORT",
-        )
+        yield Finding("kafka", "unreachable", str(error))  # which says what to do, too
 
 
 async def _topics(topology: Topology, admin: Admin) -> Finding:
