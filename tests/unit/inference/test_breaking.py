@@ -109,6 +109,18 @@ async def test_a_target_that_falls_back_hands_messages_on_as_they_came() -> None
     assert world.metrics.registry.get_sample_value("relayfleet_rerouted_total", labels) == 10
 
 
+async def test_a_target_whose_breakers_are_open_hands_on_to_its_tenants_targets_alone() -> None:
+    world = World(backends=[failing()], rules=PoolRules(breaker=LONG, waits=False))
+    world.retry(attempts=100)
+    permits = {"acme": frozenset({TARGET, "smallest"})}
+    world.target = replace(world.target, fallback=("small", "smallest"), permits=permits)
+    async with world.running():
+        world.send(*(f"m{number}" for number in range(10)), headers=((h.TENANT, b"acme"),))
+        await eventually(lambda: world.committed_offset() == 10)
+    assert len(world.broker.records("model_requests.smallest")) == 10
+    assert world.broker.records(FALLBACK) == []
+
+
 @pytest.mark.parametrize("fallback", [(), ("small",)])
 async def test_a_message_that_is_turned_away_lets_go_of_its_id(fallback: tuple[str, ...]) -> None:
     world = World(backends=[failing()], rules=PoolRules(breaker=LONG, waits=False))

@@ -85,6 +85,16 @@ async def test_no_message_falls_back_to_a_target_that_its_tenant_may_not_use(wor
     assert h.get(others.headers, h.TENANT) is None
 
 
+async def test_what_is_too_long_goes_to_a_larger_target_of_its_tenant(world: World) -> None:
+    fit = Fit(TOPOLOGY.targets[TARGET], 3, (("small", 100.0), ("smallest", 200.0)))
+    world.target = replace(world.target, fit=fit, permits={"acme": frozenset({TARGET, "smallest"})})
+    async with world.running():
+        world.send("a", headers=((h.TENANT, b"acme"),))
+        await eventually(lambda: world.committed_offset() == 1)
+    assert len(world.broker.records("model_requests.smallest")) == 1
+    assert world.broker.records(FALLBACK) == []
+
+
 def test_a_worker_knows_from_the_topology_what_its_tenants_may_use() -> None:
     topology = TOPOLOGY.model_copy(update={"tenants": {"acme": Tenant(targets=(TARGET,)), "rich": Tenant()}})
     assert target_policy(topology, TARGET).permits == {"acme": frozenset({TARGET})}
