@@ -11,6 +11,7 @@ from dlq_tools.follow import causes
 from dlq_tools.lease import is_running
 from dlq_tools.ledger_records import Job, JobState, State
 from dlq_tools.opening import open_surroundings
+from dlq_tools.printing import wide_console
 from dlq_tools.replay_run import ReplayRun
 from dlq_tools.replay_view import outcome_lines
 from dlq_tools.selecting import IndexSelection
@@ -174,10 +175,10 @@ def _print(rows: list[dict[str, Any]], name: str, output: Output) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in rows[0]:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "job")
     for row in rows:
         table.add_row(*_cells(row))
-    console().print(table)
+    wide_console().print(table)
 
 
 def _cells(row: dict[str, Any]) -> Iterator[str]:
