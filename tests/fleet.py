@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -15,11 +14,14 @@ from typing import Any
 import orjson
 import yaml
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
 from tests.history import History, Watcher
-from tests.processes import ROOT, Process, free_port, get
+from tests.processes import Process, free_port, get
 from tests.support import eventually, unique
+from workers.commands.topology import app as topology_commands
 from workers.core.clock import SystemClock
+from workers.core.exit_codes import ExitCode
 from workers.core.settings import Settings
 from workers.local.redis import redis_command, redis_server
 
@@ -229,19 +231,7 @@ def _topics(names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _apply(topology: Path, bootstrap: str, environment: Mapping[str, str]) -> None:
-    command = (
-        sys.executable,
-        "-m",
-        "workers",
-        "topology",
-        "apply",
-        "--topology",
-        str(topology),
-        "--kafka",
-        bootstrap,
-        "--yes",
-    )
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(environment)
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    """In this process: a command of its own would first load for seconds, once for every fleet."""
+    arguments = ("apply", "--topology", str(topology), "--kafka", bootstrap, "--yes")
+    result = CliRunner().invoke(topology_commands, arguments, env=environment)
+    assert result.exit_code == ExitCode.DONE, result.output
