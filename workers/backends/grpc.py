@@ -24,7 +24,7 @@ from workers.core.topology.instances import Instance, Tls
 from workers.core.topology.model import GrpcTarget
 
 CODES: Mapping[grpc.StatusCode, ErrorClass] = {
-    grpc.StatusCode.CANCELLED: ErrorClass.UPSTREAM_5XX,
+    grpc.StatusCode.CANCELLED: ErrorClass.CONNECT,  # not by us: a server that goes away breaks calls off so
     grpc.StatusCode.UNKNOWN: ErrorClass.UPSTREAM_5XX,
     grpc.StatusCode.INVALID_ARGUMENT: ErrorClass.UPSTREAM_4XX,
     grpc.StatusCode.DEADLINE_EXCEEDED: ErrorClass.TIMEOUT,
