@@ -84,16 +84,12 @@ async def test_a_cancelled_call_ends_at_once_and_the_backend_is_still_good(rig: 
     assert (await failure(rig.backend, call(timeout=0.1))).error_class is ErrorClass.TIMEOUT
 
 
-# A gRPC server that stops cancels a call that has just reached it.
-BROKEN_DOWN = {ErrorClass.CONNECT, ErrorClass.UPSTREAM_5XX}
-
-
 async def test_a_backend_that_breaks_down_is_worth_another_attempt(rig: Rig) -> None:
     await rig.backend.call(call())
     rig.break_down()
     error = await failure(rig.backend, call())
     assert isinstance(error, TransientError)
-    assert error.error_class in BROKEN_DOWN
+    assert error.error_class is ErrorClass.CONNECT
 
 
 async def test_a_stream_that_breaks_is_worth_another_attempt(rig: Rig) -> None:
@@ -101,7 +97,7 @@ async def test_a_stream_that_breaks_is_worth_another_attempt(rig: Rig) -> None:
     rig.break_down()
     error = await failure(rig.backend, call(sink=lambda _: None))
     assert isinstance(error, TransientError)
-    assert error.error_class in BROKEN_DOWN
+    assert error.error_class is ErrorClass.CONNECT
 
 
 async def test_nobody_at_the_address_is_a_connection_failure(rig: Rig) -> None:
