@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from schemas.envelope import Message, Payload, Request
 from schemas.errors import ErrorClass
+from tests.support import eventually
 from workers.backends.sql import MAX_ROWS, SqlBackend
 from workers.backends.template import Template
 from workers.core.errors import MessageError, PermanentError, TransientError, UsageError
@@ -176,7 +177,7 @@ async def test_a_query_under_way_when_the_backend_is_let_go_leaves_no_thread(ord
     await backend.close()
     with pytest.raises(TransientError, match="let go"):
         await task
-    assert set(threading.enumerate()) <= before
+    await eventually(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,12 @@ class Database:
         except asyncio.CancelledError as cancelled:
             caller = asyncio.current_task()
             if self._closed and caller is not None and not caller.cancelling():
-                raise TransientError(ErrorClass.CONNECT, f"{self.name} was let go") from cancelled
+                raise self._let_go() from cancelled
             raise
 
     async def _ask(self, query: TextClause, values: Mapping[str, Any], limit: int) -> Sequence[RowMapping]:
+        if self._closed:
+            raise self._let_go()
         if self._file is not None:
             await self._look_at_file(self._file)
         async with self._engine.connect() as connection:
@@ -64,7 +66,7 @@ class Database:
             return await (work if self._file is None else _interruptible(connection, work))
 
     async def close(self) -> None:
-        """Let go of the connections; calls under way fail as `connect`.
+        """Let go of the connections; calls under way, and later ones, fail as `connect`.
 
         A pool closes only what is in it: a SQLite connection in use would keep its thread, and that the process.
         """
@@ -74,6 +76,9 @@ class Database:
         if self._under_way:
             await asyncio.wait(self._under_way)
         await self._engine.dispose()
+
+    def _let_go(self) -> TransientError:
+        return TransientError(ErrorClass.CONNECT, f"{self.name} was let go")
 
     async def _look_at_file(self, file: Path) -> None:
         """An open connection would go on reading a file that is gone, and never see the one in its place."""
