@@ -54,9 +54,9 @@ class Fleet:
         """Routers and workers."""
         return [*self.of("router"), *self.of("worker")]
 
-    def apply(self) -> None:
+    async def apply(self) -> None:
         """Bring the topics to what the topology's file says by now."""
-        _apply(self.topology, self.bootstrap, self.environment)
+        await asyncio.to_thread(_apply, self.topology, self.bootstrap, self.environment)
 
     async def add(self, kind: str, *arguments: str) -> Process:
         """Start a router or worker and wait until it is ready."""

@@ -39,7 +39,7 @@ async def test_nothing_is_lost_or_answered_twice_while_the_topology_changes_unde
         _more_targets(editor, "small")
         editor.routes({"name": "v1", "to": "llm"})
         editor.write()
-        fleet.apply()
+        await fleet.apply()
         await fleet.add("router")
         await fleet.add("worker")
         flow = Flow(fleet)
@@ -97,7 +97,7 @@ async def test_a_canary_gets_its_share_by_key_and_a_broken_shadow_harms_nobody(
         canary, shadow = {"to": "new", "percent": 25}, {"to": "broken", "percent": 50}
         editor.routes({"name": "default", "to": "llm", "canary": canary, "shadow": shadow})
         editor.write()
-        fleet.apply()
+        await fleet.apply()
         await fleet.add("router")
         worker = await fleet.add("worker")
         fleet.send(2000, keys=KEYS)
@@ -145,7 +145,7 @@ async def test_a_removed_target_is_worked_for_until_nothing_is_left_or_an_operat
         editor.topology["kafka"] = {"bootstrap": kafka}
         editor.routes({"name": "default", "to": "dead"})
         editor.write()
-        fleet.apply()
+        await fleet.apply()
         router = await fleet.add("router")
         worker = await fleet.add("worker", "--processes", "2")
         second = f"http://127.0.0.1:{(worker.health_port or 0) + 1}/readyz"
