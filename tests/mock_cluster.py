@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support import unavailable
 
-PRODUCE, OFFSET_COMMIT, OFFSET_FETCH, CONSUMER_GROUP_HEARTBEAT = 0, 8, 9, 68
+PRODUCE, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, CONSUMER_GROUP_HEARTBEAT = 0, 2, 8, 9, 68
 _PRODUCER = 0
 # The tags of `rd_kafka_producev`'s arguments.
 _V_TOPIC, _V_PARTITION, _V_VALUE, _V_HEADER = 1, 3, 4, 9

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 from tests.kafka_worlds import KafkaWorld, RecordingListener
 from tests.mock_cluster import (
     CONSUMER_GROUP_HEARTBEAT,
+    LIST_OFFSETS,
     OFFSET_COMMIT,
     OFFSET_FETCH,
     PRODUCE,
@@ -20,6 +21,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, PermanentError, UnreachableError
 from workers.core.metrics import DELIVERY_FAILURES, EVENTS_DROPPED
 from workers.core.records import Outgoing, Position, TopicPartition
+from workers.kafka.admin import KafkaAdmin
 from workers.kafka.consumer import KafkaSubscription
 from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.producer import PublisherPolicy
@@ -234,3 +236,14 @@ async def test_a_header_name_that_is_not_utf_8_stops_nobody(cluster: MockCluster
     await eventually(lambda: len(listener.received) == 2)
     assert listener.values() == [b"value of the record", b"v"]
     assert listener.received[0].headers == ()
+
+
+@pytest.mark.parametrize("error", [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE])
+async def test_offsets_of_a_partition_whose_leader_moves_are_asked_for_again(
+    cluster: MockCluster, world: KafkaWorld, error: int
+) -> None:
+    await world.publisher().deliver([RECORD] * 3)
+    admin = KafkaAdmin({"bootstrap.servers": cluster.bootstrap})
+    cluster.fail(LIST_OFFSETS, [error] * 2)
+    assert await admin.end_offsets([TOPIC]) == {PLACE: (0, 3)}
+    await admin.close()

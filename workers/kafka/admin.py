@@ -21,11 +21,12 @@ from confluent_kafka.admin import (
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from workers.core.deadlines import Deadline
-from workers.core.errors import RelayError, UsageError
+from workers.core.errors import RelayError, UnreachableError, UsageError
 from workers.core.ports import ClusterInfo, TopicState
 from workers.core.records import Position, TopicPartition
 from workers.kafka.failures import is_passing, kafka_error, refused_settings, unreachable
 
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _GRACE = 2.0  # seconds after which a request that should have timed out is given up
 
 
@@ -129,11 +130,7 @@ class KafkaAdmin:
         places = await self._places(topics)
         if not places:
             return {}
-        answers = await self._await_all(
-            self._client.list_offsets(
-                {ClientPartition(*place): spec for place in places}, request_timeout=self._timeout
-            )
-        )
+        answers = await self._list({ClientPartition(*place): spec for place in places})
         return {
             TopicPartition(place.topic, place.partition): (info.offset, info.timestamp)
             if info.offset >= 0
@@ -232,9 +229,21 @@ class KafkaAdmin:
     async def _offsets(
         self, places: Iterable[TopicPartition], spec: OffsetSpec
     ) -> Mapping[TopicPartition, int]:
-        wanted = {ClientPartition(*place): spec for place in places}
-        answers = await self._await_all(self._client.list_offsets(wanted, request_timeout=self._timeout))
+        answers = await self._list({ClientPartition(*place): spec for place in places})
         return {TopicPartition(place.topic, place.partition): info.offset for place, info in answers.items()}
+
+    async def _list(self, wanted: Mapping[ClientPartition, OffsetSpec]) -> dict[Any, Any]:
+        """The offsets asked for; a partition that is new, or whose leader moves, is asked again."""
+        deadline = Deadline.after(self._timeout)
+        while True:
+            try:
+                return await self._await_all(
+                    self._client.list_offsets(dict(wanted), request_timeout=self._timeout)
+                )
+            except UnreachableError as error:
+                if deadline.expired or not _leader_moves(error):
+                    raise
+            await asyncio.sleep(0.05)
 
     async def _await_all(
         self, answers: Mapping[Any, "Future[Any]"], ignore: Iterable[int] = ()
@@ -272,6 +281,11 @@ class KafkaAdmin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self._why is None:  # noqa: SLF001 - its public name
             self._why = error
+
+
+def _leader_moves(error: UnreachableError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and kafka_error(cause).code() in _MOVING
 
 
 def _replication(topic: TopicMetadata) -> int:
