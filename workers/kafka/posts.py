@@ -57,6 +57,7 @@ class PostBox:
     async def close(self, deadline: Deadline) -> None:
         """Flush until the deadline; what is left then counts as dropped."""
         await asyncio.to_thread(self._producer.flush, deadline.remaining())
+        self._producer.poll(0)  # the client's own errors stand in the same queue
         self._dropped.inc(len(self._producer))
         self._producer.purge(blocking=False)
 
