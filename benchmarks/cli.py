@@ -37,13 +37,15 @@ Say = Callable[[str], None]
 Section = Callable[[Broker, Results, Say], Mapping[str, Any]]
 
 
-def section(measure: Section, kafka: str | None, out: Path | None, output: Output) -> NoReturn:
+def section(
+    measure: Section, kafka: str | None, out: Path | None, output: Output, *, warm: bool = True
+) -> NoReturn:
     """Run a section on a broker, print what it found, and leave with its exit code: 1 where a message was lost."""
     configure_logging("bench", level="warning")
     say = speaker(output)
     results = Results.create(out or new_directory(Settings.read().home))
     try:
-        with broker(kafka) as started:
+        with broker(kafka, say if warm else None) as started:
             found = measure(started, results, say)
     except RelayError as error:
         fail(error)
@@ -129,7 +131,14 @@ def recover(
         named=named,
         seed=seed,
     )
-    section(lambda started, results, say: recovery.recover(started, plan, results, say), kafka, out, output)
+    # A broker that is killed starts cold in the middle of it anyway.
+    section(
+        lambda started, results, say: recovery.recover(started, plan, results, say),
+        kafka,
+        out,
+        output,
+        warm=False,
+    )
 
 
 @app.command()

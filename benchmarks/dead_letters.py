@@ -12,7 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +38,7 @@ def main(
     ] = None,
 ) -> None:
     """Fill a topic, and look at it."""
-    with nullcontext(kafka) if kafka else broker() as bootstrap:
+    with broker(kafka) as bootstrap:
         sys.stdout.write(f"{orjson.dumps(measure(letters, bootstrap)).decode()}\n")
 
 

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,20 +10,15 @@ from pathlib import Path
 
 import psutil
 
-from workers.local.broker import EmbeddedBroker
+from benchmarks import brokers
 from workers.local.free_ports import Ports
 
 
 @contextmanager
-def broker() -> Iterator[str]:
-    """A broker tuned for measuring, with data that nobody keeps."""
-    with tempfile.TemporaryDirectory() as home:
-        embedded = EmbeddedBroker(Path(home), performance=True)
-        embedded.start()
-        try:
-            yield embedded.bootstrap
-        finally:
-            embedded.stop()
+def broker(given: str | None = None) -> Iterator[str]:
+    """The address of a broker: one that runs already, or one tuned for measuring, with data that nobody keeps."""
+    with brokers.broker(given, lambda line: sys.stderr.write(f"{line}\n")) as started:
+        yield started.bootstrap
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
     given = parser.parse_args()
     results: dict[str, list[Result]] = {"bare": [], "router": []}
-    with nullcontext(given.kafka) if given.kafka else broker() as kafka:
+    with broker(given.kafka) as kafka:
         for _ in range(given.runs):
             for kind, runs in results.items():
                 runs.append(measure(kind, kafka, given.messages, given.rate))

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
     given = parser.parse_args()
     results: dict[str, list[Result]] = {"bare": [], "worker": []}
-    with nullcontext(given.kafka) if given.kafka else broker() as kafka, stub_model() as stub:
+    with broker(given.kafka) as kafka, stub_model() as stub:
         for _ in range(given.runs):
             for name, runs in results.items():
                 runs.append(measure(name, kafka, stub, given.messages))
