@@ -1,6 +1,6 @@
-"""What one message costs the worker and the router themselves: no sockets, no broker, no threads.
+"""What one message costs the gateway, the worker and the router themselves: no sockets, no broker, no threads.
 
-    python -m benchmarks.hot_paths [--messages 10000] [--profile worker|route|classify]
+    python -m benchmarks.hot_paths [--messages 10000] [--profile gateway|worker|route|classify]
 
 Microseconds of CPU, the best and the middle of five runs, and function calls a message. The calls are the same on every
 machine and in every run, so a test holds them (`tests/unit/test_hot_paths.py`): what grows is seen there before any
@@ -13,33 +13,39 @@ import cProfile
 import logging
 import pstats
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import structlog
 import uvloop
 
+from benchmarks.hot_gateway import ask
 from benchmarks.hot_router import classify, plan
 from benchmarks.hot_worker import work
 
 Run = Callable[[int], float]
-OURS = ("/workers/", "/schemas/")
+COUNTED = ("/workers/", "/schemas/", "/uvicorn/", "/starlette/")
 
 
-def _work(messages: int) -> float:
-    # Not asyncio.run: the loop that processes run on.
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work(messages))
+def _on_a_loop(work: Callable[[int], Coroutine[Any, Any, float]]) -> Run:
+    def run(messages: int) -> float:
+        # Not asyncio.run: the loop that processes run on.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work(messages))
+
+    return run
 
 
 PATHS: Mapping[str, tuple[str, Run]] = {
-    "worker": ("a message through a worker", _work),
+    "gateway": ("a question over HTTP and its answer", _on_a_loop(ask)),
+    "worker": ("a message through a worker", _on_a_loop(work)),
     "route": ("a decision of the router, one route", plan),
     "classify": ("a decision, 1,000 keywords and 8 intents", classify),
 }
 
 
 def calls(run: Run, few: int = 1000, many: int = 3000) -> float:
-    """Calls of the fleet's own functions a message; what start and end take is not counted."""
+    """Calls of the fleet's own functions, and of its HTTP server's, a message; what start and end take is not counted."""
     run(few)  # what is made once and kept
     return (_count(run, many) - _count(run, few)) / (many - few)
 
@@ -48,7 +54,7 @@ def _count(run: Run, messages: int) -> int:
     profile = cProfile.Profile()
     profile.runcall(run, messages)
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # no stub names it
-    return sum(entry[1] for (file, _, _), entry in stats.items() if any(each in file for each in OURS))
+    return sum(entry[1] for (file, _, _), entry in stats.items() if any(each in file for each in COUNTED))
 
 
 def main() -> None:

@@ -39,24 +39,7 @@ class HttpServer:
     async def start(self) -> None:
         """See `Front`."""
         settings = self._settings
-        config = uvicorn.Config(
-            self._app,
-            http=cast("type[asyncio.Protocol]", partial(BoundedHttp, settings)),
-            ws=CertifiedWebSocket,
-            # Its window takes 40 kB a connection, and what is read here is short.
-            ws_per_message_deflate=False,
-            lifespan="off",
-            interface="asgi3",
-            access_log=False,
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=max(1, round(settings.idle)),
-            backlog=_BACKLOG,
-            ws_max_size=settings.limits.body,
-        )
-        config.load()
+        config = server_config(self._app, settings)
         if settings.tls is not None:
             config.ssl = _tls(settings.tls)
         listening = self._listen()
@@ -84,6 +67,29 @@ class HttpServer:
             raise UsageError(
                 f"can't listen on {self._host}:{self._port} ({error.strerror}); choose another gateway.port"
             ) from error
+
+
+def server_config(app: ASGIApp, settings: Gateway) -> uvicorn.Config:
+    """How uvicorn serves the gateway's application."""
+    config = uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, settings)),
+        ws=CertifiedWebSocket,
+        # Its window takes 40 kB a connection, and what is read here is short.
+        ws_per_message_deflate=False,
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=max(1, round(settings.idle)),
+        backlog=_BACKLOG,
+        ws_max_size=settings.limits.body,
+    )
+    config.load()
+    return config
 
 
 class _Server(uvicorn.Server):
