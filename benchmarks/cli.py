@@ -125,8 +125,9 @@ def recover(
     plan = recovery.Plan(
         faults=tuple(kill) if kill else recovery.FAULTS,
         rate=min(rate, 300.0) if short else rate,
-        before=4.0 if short else 6.0,
-        after=min(seconds, 10.0) if short else seconds,
+        warmup=2.0 if short else 4.0,
+        before=3.0 if short else 6.0,
+        after=min(seconds, 8.0) if short else seconds,
         workers=workers,
         named=named,
         seed=seed,

@@ -19,7 +19,7 @@ from benchmarks.watch import Use, Watch
 FORWARD = '{"text": "测试消息", "context": {}}'
 """The body that a gateway's users send."""
 _LEAD = 1.0  # seconds until a load process has started
-_OK = 200
+OK = 200
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Calls:
     @property
     def latencies(self) -> Floats:
         """Milliseconds from the intended time, of what is past the warm-up and was answered."""
-        which = (self.intended >= self.warmup) & (self.status == _OK)
+        which = (self.intended >= self.warmup) & (self.status == OK)
         taken: Floats = (self.finished[which] - self.intended[which]) * 1000
         return taken
 
     def achieved(self) -> float:
         """Answers a second between the end of the warm-up and the end of sending."""
         since, until = self.warmup, self.spec.seconds
-        good = self.finished[self.status == _OK]
+        good = self.finished[self.status == OK]
         return float(np.count_nonzero((good >= since) & (good < until)) / (until - since))
 
     @property
     def errors(self) -> int:
         """Calls that were not answered with 200."""
-        return int(np.count_nonzero(self.status != _OK))
+        return int(np.count_nonzero(self.status != OK))
 
     def summary(self) -> dict[str, Any]:
         """For JSON and the report."""
@@ -85,7 +85,7 @@ class Calls:
 
     def _over_time(self) -> list[dict[str, float]]:
         rows = []
-        good = self.status == _OK
+        good = self.status == OK
         for second in range(int(self.spec.seconds)):
             came = np.count_nonzero((self.finished >= second) & (self.finished < second + 1) & good)
             which = (self.intended >= second) & (self.intended < second + 1) & good

@@ -21,7 +21,8 @@ from pyreqwest.exceptions import PyreqwestError
 from benchmarks.load.schedule import Arrivals, Schedule
 
 _AWAY = 0  # the status of a call that got none
-_LONGEST = 120.0  # seconds for one call
+_PAUSE = 0.2  # seconds before a call is made again
+_LATER = frozenset({_AWAY, 502, 503, 504})  # what a careful client asks again after
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Spec:
     arrivals: Arrivals = "uniform"
     seed: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
-    ids: str = ""  # a prefix: give each call a message_id of its own
+    ids: str = ""  # a prefix: give each call a message_id of its own, numbered from 0
+    persist: float = 0.0  # seconds for which a call without an answer is made again, under the same id
 
     def command(self) -> list[str]:
         """The process that does it."""
@@ -86,24 +88,31 @@ class HttpLoad:
             due = max(due + spec.pace, 0.0 if spec.pace else time.monotonic() - spec.start)
 
     async def _call(self, due: float) -> None:
-        self._count += 1
-        request = self._client.post(self._spec.url).body_bytes(self._content())
+        spec = self._spec
+        body = self._content()
+        status, content = await self._ask(body)
+        while status in _LATER and time.monotonic() - spec.start < due + spec.persist:
+            await asyncio.sleep(_PAUSE)
+            status, content = await self._ask(body)
+        self.rows.append((due, time.monotonic() - spec.start, status))
+        self._note(content)
+
+    async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        request = self._client.post(self._spec.url).body_bytes(body)
         request = request.header("content-type", "application/json")
         for name, value in self._spec.headers.items():
             request = request.header(name, value)
         try:
             response = await request.build().send()
-            content = bytes(await response.bytes())
-            status = int(response.status)
+            return int(response.status), bytes(await response.bytes())
         except PyreqwestError:
-            content, status = b"", _AWAY
-        self.rows.append((due, time.monotonic() - self._spec.start, status))
-        self._note(content)
+            return _AWAY, b""
 
     def _content(self) -> bytes:
         if not self._spec.ids:
             return self._body
-        return b'{"message_id":"%b-%d",%b' % (self._spec.ids.encode(), self._count, self._body[1:])
+        number, self._count = self._count, self._count + 1
+        return b'{"message_id":"%b-%d",%b' % (self._spec.ids.encode(), number, self._body[1:])
 
     def _note(self, content: bytes) -> None:
         if b'"timing"' not in content:

@@ -68,6 +68,7 @@ def recover(found: Section, _: Results) -> list[Block]:
             number(row["failed"]),
             number(row["first_outcome_s"], 1),
             number(row["full_recovery_s"], 1),
+            ms(row["worst_ms"]),
         )
         for row in found["faults"]
     ]
@@ -80,13 +81,16 @@ def recover(found: Section, _: Results) -> list[Block]:
         "failed",
         "first outcome s",
         "all well s",
+        "slowest ms",
     )
     return [
         Heading("Recovery"),
         Text(
-            "Each part is killed with SIGKILL under load and started again half a second later, as "
-            "`relayfleet up` does; routers, workers and gateways have names that stay over restarts (`--member`). The first outcome is that of a message sent after the kill; all is well when "
-            "no more messages wait than before it. Seconds count from the kill."
+            "Each part of one fleet is killed with SIGKILL under load and started again half a second later, as "
+            "`relayfleet up` does; routers, workers and gateways have names that stay over restarts (`--member`). "
+            "The load goes from topic to topic; the gateway's goes through it, from clients that ask again under the "
+            "same id. The first outcome is that of a message sent after the kill; all is well when no more messages "
+            "wait than before it. Seconds count from the kill."
         ),
         Table(columns, rows),
         Figure("recovery", "outcomes a second around each kill", plots.recovery(found["time_lines"])),

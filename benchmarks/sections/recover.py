@@ -12,12 +12,13 @@ import orjson
 from benchmarks.brokers import Broker
 from benchmarks.figures import Floats
 from benchmarks.fleet import Fleet, Shape, answers, fleet
-from benchmarks.load.traffic import Load, Traffic, drive
+from benchmarks.load import front, traffic
+from benchmarks.load.traffic import Load, Traffic
 from benchmarks.store import Results
 from workers.core.errors import RelayError, UsageError
 from workers.local.restart import RestartPolicy
 
-FAULTS = ("worker", "router", "gateway", "broker", "redis", "backend")
+FAULTS = ("worker", "router", "gateway", "redis", "backend", "broker")
 RESTARTED_AFTER = RestartPolicy().initial
 """Seconds until a killed process is started again: as `relayfleet up` does it."""
 _PARTS = {"backend": "stub"}
@@ -30,9 +31,10 @@ Say = Callable[[str], None]
 class Plan:
     """What is killed, and under which load. Seconds, messages a second."""
 
-    faults: Sequence[str] = ("worker", "router", "broker", "redis", "backend")
+    faults: Sequence[str] = FAULTS
     rate: float = 500.0
-    before: float = 6.0  # seconds of load until the kill, warm-up included
+    warmup: float = 4.0  # before the first fault
+    before: float = 6.0  # seconds of load until the kill
     after: float = 20.0  # and from then on
     workers: int = 1
     named: bool = True  # as operators are told to run them: a killed process has its partitions back at once
@@ -67,12 +69,19 @@ class Recovery:
 def recover(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """Measure, save, and return what `bench recover -o json` prints."""
     _check(kafka, plan)
+    shape = Shape(
+        workers=plan.workers,
+        named=plan.named,
+        gateways=int("gateway" in plan.faults),
+        stub={"delay-ms": plan.delay_ms, "remember": 1},
+    )
     rows, lines = [], {}
-    for fault in plan.faults:
-        recovery, line = one(kafka, plan, fault)
-        rows.append(recovery)
-        lines[fault] = line
-        say(in_words(recovery))
+    with fleet(kafka, shape) as made:
+        traffic.drive(made, Load(plan.rate, plan.warmup))
+        for fault in plan.faults:
+            recovery, lines[fault] = one(made, plan, fault)
+            rows.append(recovery)
+            say(in_words(recovery))
     found = {**totals(rows), "faults": [row.as_dict() for row in rows], "time_lines": lines}
     settings = {"plan": asdict(plan), "restarted_after_s": RESTARTED_AFTER, "seed": plan.seed}
     results.save("recover", settings, found)
@@ -86,22 +95,24 @@ def _check(kafka: Broker, plan: Plan) -> None:
         raise UsageError("a broker that --kafka names is not killed: leave `broker` out, or --kafka")
 
 
-def one(kafka: Broker, plan: Plan, fault: str) -> tuple[Recovery, list[dict[str, float]]]:
-    """One fault on a fleet of its own; returns what it cost, and outcomes and backlog over time."""
-    shape = Shape(
-        workers=plan.workers,
-        named=plan.named,
-        gateways=int(fault == "gateway"),
-        stub={"delay-ms": plan.delay_ms, "remember": 1},
-    )
-    with fleet(kafka, shape) as made:
-        kill = Kill(made, fault, plan.before)
-        traffic = drive(made, plan.load, kill.schedule)
-        kill.wait()
-        report = orjson.loads(answers(f"{made.stub_url}/stub/calls") or b"{}")
-    at = kill.at - traffic.start
-    twice = None if fault == "backend" else len(report.get("paid_twice", {}))
-    return judged(fault, traffic, at, twice), time_line(traffic, at)
+def one(made: Fleet, plan: Plan, fault: str) -> tuple[Recovery, list[dict[str, float]]]:
+    """One fault; returns what it cost, and outcomes and backlog over time.
+
+    The gateway's load goes through it, by clients that ask again; all else from topic to topic.
+    """
+    drive = front.drive if fault == "gateway" else traffic.drive
+    kill = Kill(made, fault, plan.before)
+    before = _paid_twice(made)
+    seen = drive(made, plan.load, kill.schedule)
+    kill.wait()
+    at = kill.at - seen.start
+    twice = None if fault == "backend" else _paid_twice(made) - before
+    return judged(fault, seen, at, twice), time_line(seen, at)
+
+
+def _paid_twice(made: Fleet) -> int:
+    """Ids that the backend answered more than once since it was started."""
+    return len(orjson.loads(answers(f"{made.stub_url}/stub/calls") or b"{}").get("paid_twice", {}))
 
 
 class Kill:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.load.ceiling import measure as ceiling
 from benchmarks.load.stub import Behaviour, Delays
+from benchmarks.sections.recover import RESTARTED_AFTER
 from tests.processes import ROOT, Process, free_port
 from tests.support import eventually
 from workers.core.settings import Settings
@@ -43,18 +44,21 @@ def test_a_short_run_loses_nothing_and_its_report_shows_every_stage(kafka: str, 
     assert "whole chain, topic to topic" in Path(report["markdown"]).read_text()
 
 
-def test_a_worker_that_is_killed_under_load_loses_nothing_and_the_keys_say_so(
+def test_a_worker_and_a_gateway_that_are_killed_under_load_lose_nothing_and_the_keys_say_so(
     kafka: str, tmp_path: Path
 ) -> None:
-    load = ("--kill", "worker", "--rate", "100", "--seconds", "4")
+    load = ("--kill", "worker", "--kill", "gateway", "--rate", "100", "--seconds", "4")
     found = _bench("recover", "--short", *load, "--kafka", kafka, "--out", str(tmp_path))
-    assert found["sent"] == 800
+    assert found["sent"] == 1400
     assert found["lost"] == 0
     assert found["first_outcome_s"] > 0
     assert found["full_recovery_s"] >= found["first_outcome_s"]
     assert found["paid_twice"] <= 64
     assert found["duplicates"] >= 0
-    assert [row["fault"] for row in found["faults"]] == ["worker"]
+    worker, gateway = found["faults"]
+    assert (worker["fault"], gateway["fault"]) == ("worker", "gateway")
+    # Its clients have no answer until it is back, and then ask again.
+    assert gateway["first_outcome_s"] > RESTARTED_AFTER
 
 
 def test_a_broker_that_somebody_named_is_not_killed(kafka: str, tmp_path: Path) -> None:
