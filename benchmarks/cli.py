@@ -87,7 +87,7 @@ def run(
         rate=rate,
         seconds=min(seconds, 8.0) if short else seconds,
         runs=1 if short else runs,
-        burst=min(burst, 20_000) if short else burst,
+        burst=min(burst, 40_000) if short else burst,
         rates=(running.SHORT_RATES if short else running.RATES) if sweep else (),
         sweep_seconds=4.0 if short else 10.0,
         warmup=2.0 if short else 5.0,

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from benchmarks.figures import Floats, encoded_text, histogram, quantiles
 from benchmarks.load import grpc, http
-from benchmarks.load.traffic import finished
+from benchmarks.load.traffic import finished, rate_within
 from benchmarks.watch import Use, Watch
 
 FORWARD = '{"text": "测试消息", "context": {}}'
@@ -42,10 +43,9 @@ class Calls:
         return taken
 
     def achieved(self) -> float:
-        """Answers a second between the end of the warm-up and the end of sending."""
-        since, until = self.warmup, self.spec.seconds
-        good = self.finished[self.status == OK]
-        return float(np.count_nonzero((good >= since) & (good < until)) / (until - since))
+        """Answers a second between the end of the warm-up and the end of sending, see `rate_within`."""
+        offered = int(np.count_nonzero(self.intended >= self.warmup)) if self.spec.rate else inf
+        return rate_within(self.finished[self.status == OK], self.warmup, self.spec.seconds, offered)
 
     @property
     def errors(self) -> int:

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,9 @@ class Traffic:
         return sum(outcome.status != "ok" for outcome in self.outcomes.values())
 
     def achieved(self) -> float:
-        """Outcomes a second between the end of the warm-up and the end of sending."""
-        since, until = self.load.warmup, self.load.seconds
-        came = np.count_nonzero((self.arrived >= since) & (self.arrived < until))
-        return came / (until - since)
+        """Outcomes a second between the end of the warm-up and the end of sending, see `rate_within`."""
+        offered = int(np.count_nonzero(self.counted))
+        return rate_within(self.arrived, self.load.warmup, self.load.seconds, offered)
 
     def summary(self) -> dict[str, Any]:
         """For JSON and the report."""
@@ -143,6 +143,15 @@ def drive(fleet: Fleet, load: Load, during: Callable[[float], None] = lambda sta
         sent,
         use,
     )
+
+
+def rate_within(arrived: Floats, since: float, until: float, offered: float = inf) -> float:
+    """Arrivals a second between two moments.
+
+    Never more than the `offered` messages of that time: what a warm-up left behind comes on top of it, and is no rate.
+    """
+    came = int(np.count_nonzero((arrived >= since) & (arrived < until)))
+    return min(came, offered) / (until - since)
 
 
 def finished(sending: "subprocess.Popen[bytes]") -> dict[str, Any]:

@@ -25,10 +25,11 @@ def run(found: Section, results: Results) -> list[Block]:
         Text(
             "Open loop: every message has an intended time of sending, and its latency counts from then, "
             "whatever happened to earlier ones. The backend answers without delay; it alone could answer "
-            f"{found['backend_ceiling']:,.0f} calls a second."
+            f"{found['backend_ceiling']:,.0f} calls a second. The lag is what the router's and the worker's groups "
+            "have not committed near the end of the load, in records."
         ),
         Table(
-            ("", "offered/s", "came/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "lost"),
+            _COLUMNS,
             list(chain.from_iterable(_latency_rows(name, way) for name, way in ways.items())),
         ),
         Figure("latency", "latency by quantile, log of nines", plots.by_quantile(curves, {})),
@@ -42,6 +43,10 @@ def run(found: Section, results: Results) -> list[Block]:
     return made
 
 
+_QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
+_COLUMNS = ("", "offered/s", "came/s", *(f"{at} ms" for at in _QUANTILES), "errors", "of all", "lost", "lag")
+
+
 def _latency_rows(name: str, way: Section) -> list[Sequence[str]]:
     rows = [_latency_row(f"{name}, one at a time", way["baseline"])]
     return rows + [
@@ -51,9 +56,10 @@ def _latency_rows(name: str, way: Section) -> list[Sequence[str]]:
 
 def _latency_row(name: str, run: Section) -> Sequence[str]:
     latency = run["latency_ms"]
-    quantiles = [ms(latency.get(at)) for at in ("p50", "p90", "p99", "p99.9", "max")]
-    wrong = (number(run["errors"]), number(run["lost"]) if "lost" in run else "–")
-    return (name, number(run["offered"]), number(run["achieved"]), *quantiles, *wrong)
+    quantiles = [ms(latency.get(at)) for at in _QUANTILES]
+    wrong = (number(run["errors"]), number(run["error_rate"] * 100, 2, " %"))
+    told = (number(run.get("lost")), number(run.get("lag")))
+    return (name, number(run["offered"]), number(run["achieved"]), *quantiles, *wrong, *told)
 
 
 def _rates(ways: Mapping[str, Section]) -> list[Block]:
@@ -61,14 +67,18 @@ def _rates(ways: Mapping[str, Section]) -> list[Block]:
     swept = {name: way["sweep"] for name, way in ways.items() if way["sweep"]}
     if swept:
         knees = {name: ways[name]["knee"] for name in swept}
-        said = ", ".join(f"{name} {number(knee)}/s" for name, knee in knees.items())
+        said = "; ".join(f"{name}: {_knee(ways[name])}" for name in swept)
         made += [
             Heading("Rising rates", 3),
             Text(
-                f"The knee is the highest rate up to which everything that was offered came and p99 stayed "
-                f"within ten times its best: {said}."
+                "The knee is the highest rate up to which everything that was offered came and p99 stayed "
+                f"within ten times its best. {said}."
             ),
             Figure("sweep", "rates offered and reached, with the knee", plots.sweep(swept, knees)),
+            Table(
+                _COLUMNS[:-2],
+                [_latency_row(name, point)[:-2] for name, points in swept.items() for point in points],
+            ),
         ]
     if "burst_rate" in ways.get("topic", {}):
         rate = ways["topic"]["burst_rate"]
@@ -79,6 +89,15 @@ def _rates(ways: Mapping[str, Section]) -> list[Block]:
             )
         )
     return made
+
+
+def _knee(way: Section) -> str:
+    rates = [point["offered"] for point in way["sweep"]]
+    if way["knee"] is None:
+        return f"below {number(min(rates))}/s, the lowest that was tried ({way['bottleneck']})"
+    if way["knee"] == max(rates):
+        return f"not reached at {number(max(rates))}/s"
+    return f"{number(way['knee'])}/s; at {number(max(rates))}/s the bottleneck was {way['bottleneck']}"
 
 
 def _stages(ways: Mapping[str, Section]) -> list[Block]:

@@ -64,6 +64,14 @@ def test_what_warms_up_does_not_count() -> None:
     assert _traffic(arrived).latencies.max() == pytest.approx(10)
 
 
+def test_what_a_warm_up_left_behind_is_no_rate_that_anybody_offered() -> None:
+    late = [
+        at + 0.9 for at in Schedule(10.0, 2.0).times()
+    ]  # nine of the first ten come in the second that counts
+    late[10:] = [at + 0.01 for at in Schedule(10.0, 2.0).times()[10:]]
+    assert _traffic(late).achieved() == pytest.approx(10)
+
+
 def test_accepted_without_an_outcome_is_lost_and_what_the_broker_refused_is_not() -> None:
     arrived = [at + 0.01 for at in Schedule(10.0, 2.0).times()]
     arrived[4] = arrived[9] = float("nan")

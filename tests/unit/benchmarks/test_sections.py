@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import sections
-from benchmarks.sections import peers, ramp, recover, soak
+from benchmarks.sections import peers, ramp, recover, run, soak
 from benchmarks.targets import TARGETS, reached
 from benchmarks.watch import MACHINE, Use, busiest
 
@@ -159,6 +159,46 @@ def test_no_result_means_not_measured_and_never_reached() -> None:
     rows = reached({})
     assert len(rows) == len(TARGETS)
     assert {row.met for row in rows} == {None}
+
+
+class _Seen:
+    """A load of a rate, of which `share` came."""
+
+    use: Mapping[str, Use] = {}
+
+    def __init__(self, rate: float, share: float) -> None:
+        self._rate, self._share = rate, share
+
+    def achieved(self) -> float:
+        return self._rate * self._share
+
+    def summary(self) -> dict[str, Any]:
+        latency = {"p50": 1.0, "p99": 5.0, "max": 9.0, "count": 10}
+        return {
+            "offered": self._rate,
+            "achieved": self.achieved(),
+            "latency_ms": latency,
+            "errors": 0,
+            "error_rate": 0.0,
+        }
+
+
+@pytest.mark.parametrize(
+    ("shares", "knee", "points"),
+    [
+        ([1, 1, 1], 400, 3),
+        ([1, 0.5, 1, 1], 400, 3),  # once too much, and then not
+        ([1, 0.5, 0.5], 100, 2),
+        ([0.5, 0.5], None, 1),
+    ],
+)
+def test_rates_rise_until_one_is_too_much_twice(shares: list[float], knee: float | None, points: int) -> None:
+    left = iter(shares)
+    plan = run.Plan(rates=(100, 200, 400))
+    drive: Any = lambda rate: _Seen(rate, next(left))  # noqa: E731 - a word for what is driven
+    found = run.rising(plan, drive, "topic", lambda line: None)
+    assert (found["knee"], len(found["sweep"])) == (knee, points)
+    assert next(left, None) is None
 
 
 def test_every_section_has_a_short_and_a_full_form() -> None:
