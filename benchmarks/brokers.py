@@ -3,7 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from benchmarks.warming import SPAN, warm
 from workers.local.broker import EmbeddedBroker
@@ -33,8 +37,8 @@ class Broker:
         return self._own is not None
 
     def pids(self) -> dict[str, int]:
-        """Its process, where it is ours and runs."""
-        pid = self._own.status().pid if self._own is not None else None
+        """Its process, where it runs on this machine."""
+        pid = self._own.status().pid if self._own is not None else _listening(self.bootstrap)
         return {"broker": pid} if pid is not None else {}
 
     def start(self) -> None:
@@ -59,6 +63,23 @@ class Broker:
             self._watchdog.close()
 
 
+@cache
+def _listening(bootstrap: str) -> int | None:
+    """The process behind an address of the loopback interface; None where it can't be told."""
+    host, _, port = bootstrap.rpartition(":")
+    if host not in {"127.0.0.1", "localhost"}:
+        return None
+    try:
+        listening = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return None
+    return next((each.pid for each in listening if _listens(each, int(port))), None)
+
+
+def _listens(connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
+
+
 @contextmanager
 def broker(given: str | None = None, say: Say | None = None) -> Iterator[Broker]:
     """A broker, started; one of our own is warmed up where there is somebody to tell."""
@@ -66,7 +87,7 @@ def broker(given: str | None = None, say: Say | None = None) -> Iterator[Broker]
         made = Broker(Path(home), given)
         made.start()
         try:
-            if say is not None:
+            if say is not None and made.own:
                 _warmed(made, say)
             yield made
         finally:

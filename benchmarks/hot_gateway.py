@@ -143,7 +143,7 @@ async def ask(messages: int) -> float:
     config, state = server_config(app, settings), ServerState()
     connections = []
     for _ in range(USERS):
-        protocol = BoundedHttp(settings, config=config, server_state=state, app_state={})
+        protocol = BoundedHttp(settings, app.answer, config=config, server_state=state, app_state={})
         protocol.connection_made(transport := _Transport())
         connections.append((protocol, transport))
     await deps.replies.start()

@@ -1,5 +1,6 @@
 """A run on disk: one JSON file a section, raw data beside it, so that a report can be written later, and two compared."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from benchmarks.machine import machine
 from workers.core.clock import SystemClock
 from workers.core.errors import UsageError
 
-SECTIONS = ("run", "scaling", "parts", "gateway", "ramp", "soak", "recover", "peers")
+SECTIONS = ("run", "peers", "parts", "gateway", "ramp", "scaling", "soak", "recover")
+"""In the order in which they are measured and reported: the most important figures first."""
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -23,6 +25,7 @@ class Results:
         self.directory = directory
         self.raw = directory / "raw"
         self._machine: dict[str, Any] | None = None
+        self._began = time.monotonic()
 
     @classmethod
     def create(cls, directory: Path) -> "Results":
@@ -46,6 +49,7 @@ class Results:
         """Write a section with what it was measured on; returns what was written."""
         content = {
             "section": section,
+            "seconds": round(time.monotonic() - self._began, 1),
             "machine": self._machine or machine(),
             "settings": settings,
             "results": results,

@@ -10,7 +10,7 @@ from benchmarks.report import plots
 from benchmarks.report.blocks import Block, Code, Figure, Heading, Table, Text, ms, number
 from benchmarks.report.endurance import recover, soak
 from benchmarks.report.running import run
-from benchmarks.store import Results
+from benchmarks.store import SECTIONS, Results
 from benchmarks.targets import reached
 
 Section = Mapping[str, Any]
@@ -37,6 +37,9 @@ def _head(sections: Mapping[str, Section]) -> list[Block]:
             "backend, load and measurement all ran on this machine, with every guarantee switched on."
         )
     ]
+    missing = [name for name in SECTIONS if name not in sections]
+    if missing:
+        said.append(Text(f"Left out or failed: {', '.join(missing)}."))
     busy = [name for name, content in sections.items() if shared(content["machine"])]
     if busy:
         loads = ", ".join(f"{name} {sections[name]['machine']['load_before']:g}" for name in busy)
@@ -184,13 +187,18 @@ def _ratio(value: float | None) -> str:
 def _settings(sections: Mapping[str, Section]) -> list[Block]:
     versions = next(iter(sections.values()))["machine"]["versions"]
     rows = [
-        (name, content["machine"]["commit"] or "–", _flat(content["settings"]))
+        (
+            name,
+            number(content.get("seconds"), 0, " s"),
+            content["machine"]["commit"] or "–",
+            _flat(content["settings"]),
+        )
         for name, content in sections.items()
     ]
     return [
         Heading("Machine, versions, settings"),
         Table(("package", "version"), list(versions.items())),
-        Table(("section", "commit", "settings"), rows),
+        Table(("section", "took", "commit", "settings"), rows),
         Text("Raw data lies beside this report: `*.json`, and what was sampled in `raw/`."),
     ]
 

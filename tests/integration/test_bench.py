@@ -35,7 +35,7 @@ def test_a_short_run_loses_nothing_and_its_report_shows_every_stage(kafka: str, 
     assert (steady["sent"], steady["lost"], steady["errors"]) == (300, 0, 0)
     assert steady["latency_ms"]["count"] > 0
     assert {"to_router", "to_worker", "model", "worker", "publish"} == steady["stages_ms"].keys()
-    assert {"router", "worker", "redis", "stub", "load"} <= steady["processes"].keys()
+    assert {"broker", "router", "worker", "redis", "stub", "load"} <= steady["processes"].keys()
     assert found["topic"]["burst"][0]["lost"] == 0
     report = _bench("report", out)
     page = Path(report["html"]).read_text()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import sections
+from benchmarks.__main__ import Told, in_words, sections
 from benchmarks.sections import peers, ramp, recover, run, soak
 from benchmarks.targets import TARGETS, reached
 from benchmarks.watch import MACHINE, Use, busiest
@@ -206,3 +206,12 @@ def test_every_section_has_a_short_and_a_full_form() -> None:
     assert short.keys() == full.keys()
     assert all("--short" in command for command in short.values())
     assert not any("--short" in command for command in full.values())
+
+
+def test_how_long_each_section_took_and_which_failed_is_told() -> None:
+    said = in_words({"run": Told(61.4, 0), "soak": Told(300.0, None), "peers": Told(2.0, 1)}, 363.0)
+    run_, soak_, peers_, together = said.splitlines()
+    assert run_.split() == ["run", "61", "s"]
+    assert "too long" in soak_
+    assert "FAILED with 1" in peers_
+    assert together.split() == ["together", "363", "s"]
