@@ -5,6 +5,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.tenants import Tenant
@@ -25,8 +26,7 @@ class Credentials:
     certificate: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who it is. `client` is who the limits count for: the tenant, or the address where there are none."""
 
     tenant: str | None

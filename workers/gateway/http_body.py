@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.requests import Request
 
 from schemas.errors import ErrorClass
 from workers.core.topology.gateway import Limits
 from workers.gateway.front import header
+from workers.gateway.http_exchange import Incoming
 from workers.gateway.refusals import RefusalError, malformed, too_large
 
 CLIENT_GONE = 499
@@ -18,31 +18,36 @@ CLIENT_GONE = 499
 _TYPES = frozenset({"application/json"})
 
 
-async def read_json(request: Request, limits: Limits, patience: float) -> dict[str, Any]:
+async def read_json(incoming: Incoming, limits: Limits, patience: float) -> dict[str, Any]:
     """The body as an object. Raises `RefusalError`; `patience` is how many seconds it may take to come."""
-    kind = (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
+    kind = (header(incoming.scope, b"content-type") or "").partition(";")[0].strip().lower()
     if kind not in _TYPES:
         raise _unsupported(kind)
-    return parse(await read(request, limits.body, patience), limits.depth)
+    return parse(await read(incoming, limits.body, patience), limits.depth)
 
 
-async def read(request: Request, most: int, patience: float) -> bytes:
+async def read(incoming: Incoming, most: int, patience: float) -> bytes:
     """The body's bytes. What its length says is believed only where it is too much."""
-    declared = header(request.scope, b"content-length") or ""
+    declared = header(incoming.scope, b"content-length") or ""
     if declared.isdigit() and int(declared[:20]) > most:
         raise _too_large(most)
+    whole = incoming.whole()
+    if whole is not None:
+        if len(whole) > most:
+            raise _too_large(most)
+        return whole
     try:
         async with asyncio.timeout(patience):
-            return await _receive(request, most)
+            return await _receive(incoming, most)
     except TimeoutError as error:
         raise malformed("the body did not come in time") from error
 
 
-async def _receive(request: Request, most: int) -> bytes:
+async def _receive(incoming: Incoming, most: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        message = await incoming.receive()
         if message["type"] == "http.disconnect":
             raise malformed("the body ended early")
         piece = message.get("body", b"")
@@ -54,9 +59,9 @@ async def _receive(request: Request, most: int) -> bytes:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def gone(request: Request) -> None:
+async def gone(incoming: Incoming) -> None:
     """Wait until the client has gone. The body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await incoming.receive())["type"] != "http.disconnect":
         pass
 
 

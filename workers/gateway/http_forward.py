@@ -16,10 +16,12 @@ from workers.gateway.auth import Identity
 from workers.gateway.front import Parts, header
 from workers.gateway.http_body import CLIENT_GONE, gone, read_json
 from workers.gateway.http_events import EVENT_STREAM, EventStream
+from workers.gateway.http_exchange import Incoming, JsonAnswer
 from workers.gateway.problems import problem_of_reply
 from workers.gateway.question import Question
 from workers.gateway.refusals import invalid, malformed, not_found
 from workers.gateway.relay import Pending, Reply
+from workers.gateway.waiting import Alarm
 
 FORWARD = "/api/forward"
 RESPONSES = "/api/responses/"
@@ -48,25 +50,28 @@ class Forward:
         self._parts = parts
         self._relay = parts.relay
         self._settings = parts.settings
+        self._unwatched = Alarm(_UNWATCHED)
+        self._no_wish = Wish(self._settings.wait, None)
 
     def routes(self) -> list[Route]:
         """Where they are."""
         return [
-            Route(FORWARD, self.forward, methods=["POST"]),
+            Route(FORWARD, self._routed, methods=["POST"]),
             Route(RESPONSES + "{message_id:path}", self.response, methods=["GET"]),
         ]
 
-    async def forward(self, request: Request) -> HttpResponse:
+    async def forward(self, incoming: Incoming) -> HttpResponse:
         """Ask."""
-        identity = await self._parts.identify(request)
-        body = await read_json(request, self._settings.limits, self._settings.idle)
-        wish = self._wish(header(request.scope, b"prefer") or "")
-        question = _question(request, body, identity)
+        scope = incoming.scope
+        identity = await self._parts.identify(scope)
+        body = await read_json(incoming, self._settings.limits, self._settings.idle)
+        wish = self._wish(header(scope, b"prefer") or "")
+        question = _question(incoming, body, identity)
         pending = await self._relay.submit(question)
         if question.stream:
-            return EventStream(self._relay, pending, wish.wait, request.scope[REQUEST_ID])
+            return EventStream(self._relay, pending, wish.wait, scope[REQUEST_ID])
         try:
-            reply, stayed = await _wait(request, pending, wish.wait)
+            reply, stayed = await self._wait(incoming, pending, wish.wait)
             if reply is None:
                 await self._relay.leave(pending)
                 if not stayed:
@@ -74,11 +79,11 @@ class Forward:
                 return _later(pending.message_id, wish.applied)
         finally:
             pending.cancel()
-        return _answered(reply, pending, wish.applied, request.scope[REQUEST_ID])
+        return _answered(reply, pending, wish.applied, scope[REQUEST_ID])
 
     async def response(self, request: Request) -> HttpResponse:
         """Come back for an answer. An outcome that was found is 200, also where it is an error."""
-        identity = await self._parts.identify(request)
+        identity = await self._parts.identify(request.scope)
         message_id = request.path_params["message_id"]
         state = await self._relay.look(identity.tenant, message_id)
         if state is None:
@@ -87,36 +92,40 @@ class Forward:
             return _later(message_id, None)
         return HttpResponse(state.reply.value, media_type="application/json")
 
+    async def _routed(self, request: Request) -> HttpResponse:
+        return await self.forward(Incoming(request.scope, request.receive))
+
+    async def _wait(self, incoming: Incoming, pending: Pending, seconds: float) -> tuple[Reply | None, bool]:
+        """The reply, where it comes in time, and whether the client is still there: nobody's wait must keep a place.
+
+        Most answers come before it is worth a task to look after the client.
+        """
+        if seconds <= _UNWATCHED:
+            return await pending.wait(seconds), True
+        if (reply := await pending.wait(self._unwatched)) is not None:
+            return reply, True
+        leaving = asyncio.ensure_future(gone(incoming))
+        leaving.add_done_callback(lambda _: pending.give_up())
+        try:
+            return await pending.wait(seconds - _UNWATCHED), not leaving.done()
+        finally:
+            leaving.cancel()
+
     def _wish(self, prefer: str) -> Wish:
         if not prefer:
-            return Wish(self._settings.wait, None)
+            return self._no_wish
         if _ASYNC.search(prefer) and not _WAIT.search(prefer):
             return Wish(0.0, "respond-async")
         asked = _WAIT.search(prefer)
         if asked is None:
-            return Wish(self._settings.wait, None)
+            return self._no_wish
         wait = min(float(asked[1]), self._settings.longest_wait)
         return Wish(wait, f"wait={wait:g}")
 
 
-async def _wait(request: Request, pending: Pending, seconds: float) -> tuple[Reply | None, bool]:
-    """The reply, where it comes in time, and whether the client is still there: nobody's wait must keep a place.
-
-    Most answers come before it is worth a task to look after the client.
-    """
-    if seconds <= _UNWATCHED or await pending.wait(_UNWATCHED) is not None:
-        return await pending.wait(seconds), True
-    leaving = asyncio.ensure_future(gone(request))
-    leaving.add_done_callback(lambda _: pending.give_up())
-    try:
-        return await pending.wait(seconds - _UNWATCHED), not leaving.done()
-    finally:
-        leaving.cancel()
-
-
-def _question(request: Request, body: dict[str, Any], identity: Identity) -> Question:
+def _question(incoming: Incoming, body: dict[str, Any], identity: Identity) -> Question:
     fields = _envelope(body)
-    scope = request.scope
+    scope = incoming.scope
     key = header(scope, b"idempotency-key")
     if key is not None:
         key = key.strip().removeprefix('"').removesuffix('"')
@@ -125,7 +134,7 @@ def _question(request: Request, body: dict[str, Any], identity: Identity) -> Que
         if not key:
             raise malformed("Idempotency-Key is empty")
         fields["message_id"] = key
-    query: Mapping[str, str] = request.query_params if scope["query_string"] else _NO_QUERY
+    query: Mapping[str, str] = incoming.query if scope["query_string"] else _NO_QUERY
     return Question(
         fields,
         identity.client,
@@ -157,10 +166,10 @@ def _wants_stream(query: Mapping[str, str], accept: str) -> bool:
 def _answered(reply: Reply, pending: Pending, applied: str | None, request_id: str) -> HttpResponse:
     if orjson.loads(reply.value).get("status") != "ok":
         return problem_of_reply(reply, request_id)
-    headers = {"Content-Location": location(pending.message_id)}
+    headers = [(b"content-location", location(pending.message_id).encode())]
     if applied is not None:
-        headers["Preference-Applied"] = applied
-    return HttpResponse(reply.value, media_type="application/json", headers=headers)
+        headers.append((b"preference-applied", applied.encode()))
+    return JsonAnswer(reply.value, headers)
 
 
 def _later(message_id: str, applied: str | None) -> HttpResponse:

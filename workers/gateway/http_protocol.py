@@ -3,36 +3,62 @@
 import asyncio
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from workers.core.topology.gateway import Gateway
 from workers.gateway.certificates import common_name
 from workers.gateway.front import CERTIFICATE
+from workers.gateway.http_exchange import Answering, Exchange
+from workers.gateway.http_forward import FORWARD
 from workers.gateway.problems import Problem
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
 
 _HTTP2_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """One connection. uvicorn itself keeps heads of any size and waits for them without end."""
+_FORWARD = {"method": "POST", "path": FORWARD, "raw_path": FORWARD.encode()}
 
-    def __init__(self, settings: Gateway, *arguments: Any, **options: Any) -> None:
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. uvicorn itself keeps heads of any size and waits for them without end.
+
+    `answer` takes questions to `FORWARD` without ASGI. Times are looked at when a timer that stays rings: to set one
+    and take it back several times a request costs more than to read the clock.
+    """
+
+    def __init__(self, settings: Gateway, answer: Answering | None, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits = settings.limits
         self._idle = settings.idle
+        self._answer = answer
         self._in_head = False
         self._between = True  # two messages
         self._received = 0  # bytes of a head that has not ended
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
-        self._certificate: str | None = None
+        self._silent_since: float | None = None  # loop time; None: a request is under way
+        self._always: dict[str, Any] = {}  # of every request's scope
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._certificate = common_name(transport)
+        self._always = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "query_string": b"",
+        }
+        certificate = common_name(transport)
+        if certificate is not None:
+            self._always["extensions"] = {CERTIFICATE: {"common_name": certificate}}
         self._wait_for_head()
         if len(self.connections) > self._limits.connections:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
@@ -42,6 +68,8 @@ class BoundedHttp(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         self._head_came()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -49,36 +77,100 @@ class BoundedHttp(HttpToolsProtocol):
         if head_alone and b"h2c" in data:
             data = _without_offer(data)
         super().data_received(data)
-        if self._in_head and head_alone:
-            self._received += len(data)
-            # A header that does not end is kept by the parser as it grows.
-            if self._received > 2 * self._limits.headers:
-                self._refuse_head()
+        if self._in_head:
+            if self._patience is None:
+                self._wait_for_head()
+            if head_alone:
+                self._received += len(data)
+                # A header that does not end is kept by the parser as it grows.
+                if self._received > 2 * self._limits.headers:
+                    self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head, self._between, self._header_bytes = True, False, 0
-        if self._patience is None:
-            self._wait_for_head()
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header is there."""
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._limits.headers or len(self.headers) >= self._limits.header_count:
+        headers = self.headers
+        if self._header_bytes > self._limits.headers or len(headers) >= self._limits.header_count:
             self._refuse_head()
-        else:
-            super().on_header(name, value)
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head, self._received = False, 0
-        self._head_came()
+        if self._patience is not None:
+            self._head_came()
         if self.transport.is_closing():
             return
-        if self._certificate is not None:
-            self.scope["extensions"] = {CERTIFICATE: {"common_name": self._certificate}}
-        super().on_headers_complete()
+        scope = {**self._always, "headers": self.headers}
+        self.scope = cast("HTTPScope", scope)
+        if self._answer is not None and self._asks():
+            scope.update(_FORWARD)
+            self._take(Exchange(self, self._answer, keep_alive=self.parser.should_keep_alive()))
+        else:
+            scope["state"] = self.app_state.copy()
+            super().on_headers_complete()
+
+    def _asks(self) -> bool:
+        """Whether this is a question to `FORWARD` as most are: with nothing that ASGI's stack looks after."""
+        parser = self.parser
+        return (
+            self.url == _FORWARD["raw_path"]
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not self.expect_100_continue
+            and not parser.should_upgrade()
+            and not any(name == b"origin" for name, _ in self.headers)
+        )
+
+    def _take(self, exchange: Exchange) -> None:
+        """As uvicorn takes a request: at once, or behind those before it on this connection."""
+        before: RequestResponseCycle | None = self.cycle
+        self.cycle = exchange
+        if before is None or before.response_complete:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._silent_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has said nothing for long enough."""
+        self.timeout_keep_alive_task = None
+        if self._silent_since is None:
+            return
+        left = self._silent_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Something was said; the timer finds out."""
+        self._silent_since = None
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""

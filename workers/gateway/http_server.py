@@ -10,11 +10,11 @@ from typing import cast
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
 
 from workers.core.deadlines import Deadline
 from workers.core.errors import UsageError
 from workers.core.topology.gateway import Gateway, Tls
+from workers.gateway.app import GatewayApp
 from workers.gateway.http_protocol import BoundedHttp
 from workers.gateway.websocket_protocol import CertifiedWebSocket
 
@@ -26,7 +26,7 @@ _BACKLOG = 2048
 class HttpServer:
     """A front: everything that speaks HTTP or begins with it."""
 
-    def __init__(self, app: ASGIApp, settings: Gateway, host: str, port: int) -> None:
+    def __init__(self, app: GatewayApp, settings: Gateway, host: str, port: int) -> None:
         """`port` 0 takes a free one; `address` says which."""
         self._app = app
         self._settings = settings
@@ -69,11 +69,11 @@ class HttpServer:
             ) from error
 
 
-def server_config(app: ASGIApp, settings: Gateway) -> uvicorn.Config:
+def server_config(app: GatewayApp, settings: Gateway) -> uvicorn.Config:
     """How uvicorn serves the gateway's application."""
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, settings)),
+        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, settings, app.answer)),
         ws=CertifiedWebSocket,
         # Its window takes 40 kB a connection, and what is read here is short.
         ws_per_message_deflate=False,

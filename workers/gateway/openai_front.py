@@ -17,6 +17,7 @@ from workers.gateway import openai_errors
 from workers.gateway.auth import Identity
 from workers.gateway.front import Parts
 from workers.gateway.http_body import CLIENT_GONE, gone, read_json
+from workers.gateway.http_exchange import Incoming
 from workers.gateway.openai_answers import Told, completion
 from workers.gateway.openai_errors import OpenAIError
 from workers.gateway.openai_questions import Asked, read
@@ -58,8 +59,10 @@ class OpenAIFront:
         ]
 
     async def _complete(self, request: Request) -> HttpResponse:
-        identity = await self._parts.identify(request)
-        body = await read_json(request, self._parts.settings.limits, self._parts.settings.idle)
+        identity = await self._parts.identify(request.scope)
+        body = await read_json(
+            Incoming(request.scope, request.receive), self._parts.settings.limits, self._parts.settings.idle
+        )
         asked = read(body, self._relay.allowed(identity.tenant), self._parameters)
         deadline = Deadline.after(self._parts.settings.longest_wait, self._parts.clock)
         pending = await self._relay.submit(_question(request, asked, identity, deadline))
@@ -85,12 +88,12 @@ class OpenAIFront:
         return StreamingResponse(events.all(first), media_type=EVENT_STREAM, headers=dict(_HEADERS))
 
     async def _models(self, request: Request) -> HttpResponse:
-        identity = await self._parts.identify(request)
+        identity = await self._parts.identify(request.scope)
         names = sorted(self._relay.allowed(identity.tenant))
         return _json({"object": "list", "data": [_model(name) for name in names]})
 
     async def _model(self, request: Request) -> HttpResponse:
-        identity = await self._parts.identify(request)
+        identity = await self._parts.identify(request.scope)
         name = request.path_params["model"]
         if name not in self._relay.allowed(identity.tenant):
             said = f"there is no model {name[:100]!r} for you; {MODELS} lists those there are"
@@ -197,7 +200,7 @@ def _question(request: Request, asked: Asked, identity: Identity, deadline: Dead
 async def _unless_gone(request: Request, answering: Awaitable[HttpResponse]) -> HttpResponse:
     """The answer, unless the client goes away before."""
     answer = asyncio.ensure_future(answering)
-    leaving = asyncio.ensure_future(gone(request))
+    leaving = asyncio.ensure_future(gone(Incoming(request.scope, request.receive)))
     try:
         await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return answer.result() if answer.done() else HttpResponse(status_code=CLIENT_GONE)

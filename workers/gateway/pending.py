@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from schemas.chunk import Chunk
 from schemas.codec import decode_response
 from schemas.response import Response
 from workers.gateway.refusals import RefusalError, throttled
-from workers.gateway.waiting import done_within
+from workers.gateway.waiting import Alarm, done_within, wait_for_wake, wake
 
 _LINGER = (
     0.5  # seconds for the last pieces when the response is there already: two partitions have no common order
@@ -19,8 +19,7 @@ _LINGER_UNSTARTED = 0.1  # and when no piece has come at all: most likely the ta
 _CHUNK_OVERHEAD = 300  # bytes of a piece beside its text
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A response as it came: the bytes of the envelope, in JSON."""
 
     value: bytes
@@ -38,20 +37,34 @@ def key_of(tenant: str | None, message_id: str) -> str:
 class Pending:
     """A request that the broker has. `with` it, or `cancel` it: it is kept track of until then.
 
-    Pieces that nobody reads are kept up to `buffer` bytes.
+    Pieces that nobody reads are kept up to `buffer` bytes. `on_leave` is called once.
     """
 
-    def __init__(self, message_id: str, key: str, place: int | None, taken_at: float, buffer: int) -> None:
-        self.message_id = message_id
-        self.key = key
-        self.place = place  # the partition where the answer comes; None: it is there already
+    __slots__ = (
+        "_arrived", "_buffer", "_chunks", "_complete", "_held", "_left", "_next", "_on_leave", "_overrun", "_run",
+        "_waiters", "_woken", "client", "fingerprint", "key", "looked_at", "message_id", "place", "reply", "taken_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        identity: tuple[str, str, str],
+        place: int,
+        taken_at: float,
+        buffer: int,
+        on_leave: "Callable[[Pending], None]",
+    ) -> None:
+        """`identity`: the message's id, the key of its answer, and the client whose place is taken."""
+        self.message_id, self.key, self.client = identity
+        self.place = place  # the partition where the answer comes
         self.taken_at = taken_at  # monotonic seconds
         self.looked_at = taken_at  # when the store was last asked for it
         self.fingerprint = b""
         self.reply: Reply | None = None
-        self.on_leave: Callable[[Pending], None] = lambda _: None
+        self._on_leave = on_leave
+        self._left = False
         self._buffer = buffer
-        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._arrived = False
+        self._waiters: list[asyncio.Future[None]] = []
         self._chunks: deque[Chunk] = deque()
         self._held = 0
         self._woken: asyncio.Future[None] | None = None  # whoever waits for pieces
@@ -65,9 +78,12 @@ class Pending:
         reply = await self.wait(wait)
         return reply.response() if reply is not None else None
 
-    async def wait(self, seconds: float | None) -> Reply | None:
+    async def wait(self, limit: Alarm | float | None) -> Reply | None:
         """The same, as it came."""
-        await done_within(self._arrived, seconds)
+        if not self._arrived:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await wait_for_wake(waiter, limit)
         return self.reply
 
     async def chunks(self) -> AsyncIterator[Chunk]:
@@ -88,7 +104,7 @@ class Pending:
     async def _more(self) -> bool:
         """Wait for another piece. False: there will be none."""
         while not self._chunks and not self._overrun:
-            if self._arrived.done() and self._complete:
+            if self._arrived and self._complete:
                 return False
             limit = None if self.reply is None else (_LINGER_UNSTARTED if self._run is None else _LINGER)
             self._woken = asyncio.get_running_loop().create_future()
@@ -98,8 +114,10 @@ class Pending:
 
     def cancel(self) -> None:
         """Nobody waits any more. The answer is kept all the same, and found under its id. Idempotent."""
-        self.on_leave(self)
-        self._chunks.clear()
+        if not self._left:
+            self._left = True
+            self._on_leave(self)
+            self._chunks.clear()
 
     def give_up(self) -> None:
         """Whoever waits for the answer is sent away with the id."""
@@ -129,13 +147,14 @@ class Pending:
         self._wake()
 
     def _arrive(self) -> None:
-        if not self._arrived.done():
-            self._arrived.set_result(None)
+        self._arrived = True
+        for waiter in self._waiters:
+            wake(waiter)
         self._wake()
 
     def _wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        if self._woken is not None:
+            wake(self._woken)
 
     def __enter__(self) -> "Pending":
         return self
@@ -168,21 +187,28 @@ class Registry:
 
     def add(self, pending: Pending) -> None:
         """Somebody waits."""
-        self._by_key.setdefault(pending.key, []).append(pending)
+        waiting = self._by_key.get(pending.key)
+        if waiting is None:
+            self._by_key[pending.key] = [pending]
+        else:
+            waiting.append(pending)
 
     def remove(self, pending: Pending) -> None:
         """And does not any more. Idempotent."""
-        waiting = self._by_key.get(pending.key, [])
-        if pending in waiting:
+        waiting = self._by_key.get(pending.key)
+        if waiting is not None and pending in waiting:
             waiting.remove(pending)
             if not waiting:
                 del self._by_key[pending.key]
         if not self._by_key:
             self._empty.set()
 
-    def waiting(self, key: str) -> list[Pending]:
+    def waiting(self, key: str) -> Sequence[Pending]:
         """Who waits for this."""
-        return self._by_key.get(key, [])
+        return self._by_key.get(key, _NOBODY)
+
+
+_NOBODY: Sequence[Pending] = ()
 
 
 def _size(chunk: Chunk) -> int:

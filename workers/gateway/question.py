@@ -3,8 +3,8 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,8 +26,7 @@ _MAX_TRACESTATE = 512
 _MAX_CACHE_CONTROL = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One request of a client.
 
     `fields` are those of the envelope; id, source and time are filled in where they are missing. `client` is who the
@@ -45,8 +44,7 @@ class Question:
     cache_control: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A question that is well formed. `named`: the client chose the id, so that it may come again."""
 
     message_id: str
@@ -92,20 +90,26 @@ def envelope_of(question: Question, clock: Clock, *, most_text: int, tenants: bo
 def record_headers(question: Question, places: tuple[int, int], clock: Clock) -> Headers:
     """The headers of the request's record. None of them is the client's to set but those of its trace, and what
     it says of caches."""
-    headers = {h.REPLY_PARTITION: h.reply_places(*places), h.CONTENT_TYPE: "application/json"}
+    headers = _always(places)
     if question.tenant is not None:
-        headers[h.TENANT] = question.tenant
+        headers += ((h.TENANT, h.to_bytes(question.tenant)),)
     if question.target is not None:
-        headers[h.TARGET] = question.target
+        headers += ((h.TARGET, h.to_bytes(question.target)),)
     if question.deadline is not None:
-        headers[h.DEADLINE] = str(int((clock.wall() + question.deadline.remaining()) * 1000))
+        ends = int((clock.wall() + question.deadline.remaining()) * 1000)
+        headers += ((h.DEADLINE, b"%d" % ends),)
     if question.traceparent is not None and _TRACEPARENT.fullmatch(question.traceparent):
-        headers[h.TRACEPARENT] = question.traceparent
+        headers += ((h.TRACEPARENT, question.traceparent.encode()),)
         if question.tracestate and len(question.tracestate) <= _MAX_TRACESTATE:
-            headers[h.TRACESTATE] = question.tracestate
+            headers += ((h.TRACESTATE, h.to_bytes(question.tracestate)),)
     if question.cache_control and len(question.cache_control) <= _MAX_CACHE_CONTROL:
-        headers[h.CACHE_CONTROL] = question.cache_control
-    return tuple((name, h.to_bytes(value)) for name, value in headers.items())
+        headers += ((h.CACHE_CONTROL, h.to_bytes(question.cache_control)),)
+    return headers
+
+
+@lru_cache(maxsize=4096)
+def _always(places: tuple[int, int]) -> Headers:
+    return ((h.REPLY_PARTITION, h.reply_places(*places).encode()), (h.CONTENT_TYPE, b"application/json"))
 
 
 def legal_id(message_id: str) -> bool:

@@ -27,7 +27,7 @@ from workers.gateway.pending import Pending, Registry, Reply, key_of
 from workers.gateway.question import Envelope, Question, envelope_of, record_headers
 from workers.gateway.refusals import RefusalError, forbidden, invalid, too_large, unavailable, unroutable
 from workers.gateway.replies import Replies
-from workers.gateway.waiting import done_within
+from workers.gateway.waiting import Alarm, done_within
 from workers.gateway.watch import KafkaWatch
 
 __all__ = ["Pending", "Question", "RefusalError", "Relay", "Reply", "State"]
@@ -76,6 +76,7 @@ class Relay:
         self._taken = deps.metrics.counter(m.GATEWAY_REQUESTS, "taken")
         self._refused = deps.metrics.counter(m.GATEWAY_REQUESTS, "refused")
         self._waiting = deps.metrics.gauge(m.GATEWAY_WAITING)
+        self._confirm = Alarm(deps.settings.confirm)
 
     async def submit(self, question: Question) -> Pending:
         """Send a question to the fleet; returns when the broker has it, or its answer is known already.
@@ -189,20 +190,15 @@ class Relay:
     def _pend(self, question: Question, envelope: Envelope, place: int) -> Pending:
         key = key_of(question.tenant, envelope.message_id)
         now = self._clock.monotonic()
-        pending = Pending(envelope.message_id, key, place, now, self._settings.limits.stream_buffer)
+        identity = (envelope.message_id, key, question.client)
+        pending = Pending(identity, place, now, self._settings.limits.stream_buffer, self._left)
         pending.fingerprint = envelope.fingerprint
-        client, left = question.client, False
-
-        def leave(leaving: Pending) -> None:
-            nonlocal left
-            if not left:
-                left = True
-                self._deps.registry.remove(leaving)
-                self.admission.leave(client)
-
-        pending.on_leave = leave
         self._deps.registry.add(pending)
         return pending
+
+    def _left(self, pending: Pending) -> None:
+        self._deps.registry.remove(pending)
+        self.admission.leave(pending.client)
 
     async def _known(self, pending: Pending, envelope: Envelope) -> Kept | None:
         """What the store knows of an id that the client chose."""
@@ -222,7 +218,7 @@ class Relay:
         headers = record_headers(question, places, self._clock)
         record = Outgoing(self._deps.requests, envelope.key, envelope.value, headers)
         delivery = asyncio.ensure_future(self._deps.publisher.deliver([record]))
-        if not await done_within(delivery, self._settings.confirm):
+        if not await done_within(delivery, self._confirm):
             delivery.cancel()
             raise self._unconfirmed(envelope)
         error = delivery.exception()
@@ -248,10 +244,7 @@ class Relay:
             pending
             for pending in self._deps.registry.all()
             if pending.reply is None
-            and (
-                now - pending.looked_at >= _LOOK_ALL_AFTER
-                or (pending.place is not None and not replies.owns(pending.place))
-            )
+            and (now - pending.looked_at >= _LOOK_ALL_AFTER or not replies.owns(pending.place))
         ]
         if not due:
             return

@@ -58,8 +58,8 @@ class WebSocketFront:
             (one for one in websocket.scope.get("subprotocols", ()) if one.startswith(_BEARER)), None
         )
         if shown is not None and "authorization" not in websocket.headers:
-            return await self._parts.identify(websocket, f"Bearer {shown.removeprefix(_BEARER)}")
-        return await self._parts.identify(websocket)
+            return await self._parts.identify(websocket.scope, f"Bearer {shown.removeprefix(_BEARER)}")
+        return await self._parts.identify(websocket.scope)
 
     def _check_origin(self, websocket: WebSocket) -> None:
         """Any web page may open a WebSocket to any address that its reader reaches: only those that are named may here."""
