@@ -42,6 +42,7 @@ def fill(kafka: str, topic: str, count: int, target: str = "llm") -> None:
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 2_000_000,
+            "log_level": 5,  # not that it ends with events that nobody asked for
         }
     )
     now = SystemClock().wall()
