@@ -1,4 +1,4 @@
-"""A request and its answer on one connection, without ASGI's messages between: for the endpoint that is incoming most."""
+"""A request and its answer on one connection, without ASGI's messages between: for the endpoint that is asked most."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
