@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,33 @@ class Calls:
     status: Floats
     timings: Floats  # rows of milliseconds: queued, routed, model, total
     use: Mapping[str, Use]
+    first: Floats = field(default_factory=lambda: np.empty(0))  # of streams: when their first event came
+    pieces: Floats = field(default_factory=lambda: np.empty(0))  # and how many there were
+
+    @property
+    def counted(self) -> Any:
+        """Which calls are past the warm-up and were answered."""
+        return (self.intended >= self.warmup) & (self.status == OK)
 
     @property
     def latencies(self) -> Floats:
-        """Milliseconds from the intended time, of what is past the warm-up and was answered."""
-        which = (self.intended >= self.warmup) & (self.status == OK)
-        taken: Floats = (self.finished[which] - self.intended[which]) * 1000
+        """Milliseconds from the intended time, of what counts."""
+        return self._since_intended(self.finished)
+
+    def streamed(self) -> dict[str, Any]:
+        """Of streams: milliseconds to the first event and to the last, and events a second."""
+        seconds = self.spec.seconds - self.warmup
+        return {
+            "first_ms": quantiles(histogram(self._since_intended(self.first))),
+            "whole_ms": quantiles(histogram(self.latencies)),
+            "pieces": float(self.pieces[self.counted].mean()) if self.counted.any() else 0.0,
+            "pieces_a_second": float(self.pieces[self.counted].sum()) / seconds,
+            "errors": self.errors,
+        }
+
+    def _since_intended(self, moments: Floats) -> Floats:
+        which = self.counted
+        taken: Floats = (moments[which] - self.intended[which]) * 1000
         return taken
 
     def achieved(self) -> float:

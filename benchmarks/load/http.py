@@ -8,7 +8,9 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import orjson
 import uvloop
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.request import RequestBuilder
 
 from benchmarks.load.schedule import Arrivals, Schedule
 
 _AWAY = 0  # the status of a call that got none
+_EVENT = b"data: "  # begins each server-sent event
 _PAUSE = 0.2  # seconds before a call is made again
 _LATER = frozenset({_AWAY, 502, 503, 504})  # what a careful client asks again after
 
@@ -42,6 +46,7 @@ class Spec:
     headers: Mapping[str, str] = field(default_factory=dict)
     ids: str = ""  # a prefix: give each call a message_id of its own, numbered from 0
     persist: float = 0.0  # seconds for which a call without an answer is made again, under the same id
+    stream: bool = False  # answers come as server-sent events
 
     def command(self) -> list[str]:
         """The process that does it."""
@@ -56,7 +61,8 @@ class HttpLoad:
         self._client = client
         self._body = spec.body.encode()
         self._count = 0
-        self.rows: list[tuple[float, float, int]] = []  # intended, finished, status
+        # intended, finished, status; of a stream the time of its first event, and how many it had
+        self.rows: list[tuple[float, float, int, float, int]] = []
         self.timings: list[tuple[float, ...]] = []  # queued, routed, model, total; of answers that have them
 
     async def open_loop(self) -> None:
@@ -94,19 +100,25 @@ class HttpLoad:
         while status in _LATER and time.monotonic() - spec.start < due + spec.persist:
             await asyncio.sleep(_PAUSE)
             status, content = await self._ask(body)
-        self.rows.append((due, time.monotonic() - spec.start, status))
+        self.rows.append((due, self._now(), status, nan, 0))
         self._note(content)
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            response = await self._request(body).build().send()
+            return int(response.status), bytes(await response.bytes())
+        except PyreqwestError:
+            return _AWAY, b""
+
+    def _request(self, body: bytes) -> RequestBuilder:
         request = self._client.post(self._spec.url).body_bytes(body)
         request = request.header("content-type", "application/json")
         for name, value in self._spec.headers.items():
             request = request.header(name, value)
-        try:
-            response = await request.build().send()
-            return int(response.status), bytes(await response.bytes())
-        except PyreqwestError:
-            return _AWAY, b""
+        return request
+
+    def _now(self) -> float:
+        return time.monotonic() - self._spec.start
 
     def _content(self) -> bytes:
         if not self._spec.ids:
@@ -121,15 +133,38 @@ class HttpLoad:
         self.timings.append(tuple(timing.get(name) or 0.0 for name in ("queued", "routed", "model", "total")))
 
 
+class StreamLoad(HttpLoad):
+    """The same of answers that come piece by piece."""
+
+    async def _call(self, due: float) -> None:
+        first, count, status = nan, 0, _AWAY
+        with suppress(PyreqwestError):
+            request = self._request(self._content()).streamed_read_buffer_limit(0)  # not before there is more
+            async with request.build_streamed() as response:
+                while (data := await response.body_reader.read_chunk()) is not None:
+                    count += bytes(data).count(_EVENT)
+                    if count and isnan(first):
+                        first = self._now()
+                status = int(response.status)
+        self.rows.append((due, self._now(), status, first, count))
+
+
 async def run(spec: Spec) -> dict[str, Any]:
     """Make the calls, keep the raw numbers, and tell how many there were."""
     async with ClientBuilder().no_proxy().build() as client:
-        load = HttpLoad(spec, client)
+        load = (StreamLoad if spec.stream else HttpLoad)(spec, client)
         await (load.open_loop() if spec.rate else load.as_users())
-    rows = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 3)
+    rows = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 5)
     timings = np.asarray(load.timings, dtype=np.float64).reshape(-1, 4)
+    intended, finished, status, first, pieces = rows.T
     np.savez_compressed(
-        Path(spec.out), intended=rows[:, 0], finished=rows[:, 1], status=rows[:, 2], timings=timings
+        Path(spec.out),
+        timings=timings,
+        intended=intended,
+        finished=finished,
+        status=status,
+        first=first,
+        pieces=pieces,
     )
     return {"count": len(rows)}
 

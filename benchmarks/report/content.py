@@ -88,11 +88,7 @@ def _parts(found: Section, _: Results) -> list[Block]:
 def _gateway(found: Section, _: Results) -> list[Block]:
     added = found["added"]
     rows = [
-        (way, *(ms(added[name][at]["median"]) for at in ("p50", "p99")))
-        for name, way in (
-            ("direct", "the backend directly"),
-            ("through", "through gateway, Kafka and worker"),
-        )
+        (title, *(ms(added[name][at]["median"]) for at in ("p50", "p99"))) for name, title in _WAYS.items()
     ]
     crowd = [
         (
@@ -116,6 +112,7 @@ def _gateway(found: Section, _: Results) -> list[Block]:
         Heading("The gateway"),
         Text(f"What it adds, at {added['rate']:,.0f} requests/s to a backend without delay:"),
         Table(("", "p50 ms", "p99 ms"), rows),
+        *_streamed(found["streamed"]),
         Text("The same question over HTTP and over gRPC, bytes counted between client and gateway:"),
         Table(("", "bytes", "gateway CPU us", "client CPU us", "p50 ms", "p99 ms", "errors"), wires),
         Text("Many users at once, each with one request under way all the time, model 200 ms:"),
@@ -124,6 +121,27 @@ def _gateway(found: Section, _: Results) -> list[Block]:
     ]
 
 
+def _streamed(found: Section) -> list[Block]:
+    rows = [
+        (
+            title,
+            *(ms(found[way]["first_ms"].get(at)) for at in ("p50", "p99")),
+            *(ms(found[way]["whole_ms"].get(at)) for at in ("p50", "p99")),
+            number(found[way]["pieces"], 1),
+            number(found[way]["pieces_a_second"]),
+            number(found[way]["errors"]),
+        )
+        for way, title in _WAYS.items()
+    ]
+    columns = ("", "first p50 ms", "p99 ms", "whole p50 ms", "p99 ms", "events each", "events/s", "errors")
+    said = (
+        f"Streamed answers (server-sent events), {found['rate']:,.0f} a second, each from a backend that sends a piece "
+        f"every {found['every_ms']:g} ms; the time to the first piece, and to the whole answer:"
+    )
+    return [Text(said), Table(columns, rows)]
+
+
+_WAYS = {"direct": "the backend directly", "through": "through gateway, Kafka and worker"}
 _WIRE = {"bytes": 0, "gateway_us": 0, "client_us": 0, "p50": 1, "p99": 1, "errors": 0}
 
 

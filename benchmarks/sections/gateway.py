@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,8 @@ from benchmarks.load.grpc import Spec as GrpcSpec
 from benchmarks.load.http import Spec
 from benchmarks.store import Results
 
+_PIECES_EVERY = 10.0  # milliseconds between the pieces of a streamed answer
+_STREAMS = 0.25  # of the plan's rate: every one is a dozen of events
 _CHAT = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
 
 Say = Callable[[str], None]
@@ -32,8 +35,9 @@ class Plan:
 
 def gateway(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """Measure, save, and return what was found."""
-    with fleet(kafka, Shape(gateways=1)) as made:
+    with fleet(kafka, Shape(gateways=1, stub={"chunk-delay-ms": _PIECES_EVERY})) as made:
         found: dict[str, Any] = {"added": _added(made, plan, say), "grpc": _beside_grpc(made, plan, say)}
+        found["streamed"] = _streamed(made, plan, say)
     shape = Shape(gateways=1, concurrency=max(plan.users), stub={"delay-ms": plan.delay_ms})
     with fleet(kafka, shape) as made:
         found["at_once"] = [_at_once(made, plan, users, say) for users in plan.users]
@@ -59,6 +63,24 @@ def _added(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
     direct, through = rows["direct"]["p50"]["median"], rows["through"]["p50"]["median"]
     say(f"{plan.rate:,.0f} requests/s: directly p50 {direct:.1f} ms, through the fleet {through:.1f} ms")
     return {"rate": plan.rate, **rows}
+
+
+def _streamed(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
+    """Answers as server-sent events, directly and through the fleet; once, they are many."""
+    chat = f'{_CHAT[:-1]}, "stream": true}}'
+    rate = plan.rate * _STREAMS
+    common = Spec("", "", 0.0, plan.seconds, "", rate, stream=True)
+    ways = {
+        "direct": replace(common, url=f"{made.stub_url}/v1/chat/completions", body=chat),
+        "through": replace(common, url=f"{made.gateway_url}/api/forward?stream=true", body=FORWARD),
+    }
+    rows = {name: call(spec, made.pids()).streamed() for name, spec in ways.items()}
+    first, whole = rows["through"]["first_ms"], rows["through"]["whole_ms"]
+    say(
+        f"{rate:,.0f} streams/s: first piece p50 {first.get('p50', inf):.1f} ms, "
+        f"whole answer p50 {whole.get('p50', inf):.1f} ms, {rows['through']['errors']} errors"
+    )
+    return {"rate": rate, "every_ms": _PIECES_EVERY, **rows}
 
 
 def _beside_grpc(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`relayfleet bench` for a few seconds, on real processes: its keys, its files, its report."""
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import httpx
 import orjson
 import pytest
 
+from benchmarks.load.calls import call
 from benchmarks.load.ceiling import measure as ceiling
+from benchmarks.load.http import Spec
 from benchmarks.load.stub import Behaviour, Delays
 from benchmarks.sections.recover import RESTARTED_AFTER
 from tests.processes import ROOT, Process, free_port
@@ -107,6 +110,16 @@ async def test_the_fast_backend_answers_whole_and_in_pieces_and_counts_what_is_p
     assert "".join(choice[0]["delta"].get("content", "") for choice in pieces if choice) == text
     assert report["paid_twice"] == {"a": 2}
     assert await ceiling(stub, 0.2) > 100
+
+
+@pytest.mark.parametrize("stub", [("--chunk-delay-ms", "20")], indirect=True)
+async def test_the_first_piece_of_a_stream_is_seen_before_the_last(stub: str) -> None:
+    body = '{"messages": [], "stream": true}'
+    spec = Spec(f"{stub}/v1/chat/completions", body, 0.0, 0.5, "", rate=10.0, stream=True)
+    found = (await asyncio.to_thread(call, spec, {}, 0.0)).streamed()
+    assert found["errors"] == 0
+    assert found["pieces"] > 10
+    assert found["first_ms"]["max"] < found["whole_ms"]["p50"]
 
 
 @pytest.mark.parametrize(
