@@ -127,7 +127,7 @@ def recover(
         rate=min(rate, 300.0) if short else rate,
         warmup=2.0 if short else 4.0,
         before=3.0 if short else 6.0,
-        after=min(seconds, 8.0) if short else seconds,
+        after=min(seconds, 7.0) if short else seconds,
         workers=workers,
         named=named,
         seed=seed,
@@ -194,7 +194,7 @@ def soak(
         pace=pace,
         seconds=min(seconds, 60.0) if short else seconds,
         every=min(every, 1.0) if short else every,
-        warmup=min(warmup, 20.0) if short else warmup,
+        warmup=min(warmup, 10.0) if short else warmup,
         gateway=gateway,
         seed=seed,
     )
@@ -223,7 +223,8 @@ def ramp(
     steps = tuple(int(text) for text in users.split(",")) if users else ramping.STEPS
     plan = ramping.Plan(
         steps=(100, 250, 500, 1000) if short and not users else steps,
-        hold=min(hold, 8.0) if short else hold,
+        hold=min(hold, 6.0) if short else hold,
+        settle=2.0 if short else 3.0,
         pace=pace,
         delay_ms=delay_ms,
         users=tuple(kind) if kind else ramping.Plan().users[: 1 if short else None],
@@ -253,7 +254,7 @@ def part(
         ),
         "parts": lambda started, results, say: single.parts(started, single.Plan(short), results, say),
         "gateway": lambda started, results, say: front.gateway(
-            started, front.Plan(seconds=8.0, runs=1) if short else front.Plan(), results, say
+            started, front.Plan(seconds=6.0, runs=1) if short else front.Plan(), results, say
         ),
     }
     if name not in known:

@@ -66,6 +66,7 @@ FEATURES: Mapping[str, Mapping[str, bool]] = {
     }.items()
 }
 _STARTS_WITHIN = 180.0  # seconds; LiteLLM takes its time
+_LEAST = 5.0  # seconds of the gateway path: with many users at once the first answers of a slow one come late
 _OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would ask the internet for prices before it starts
 
 Say = Callable[[str], None]
@@ -120,6 +121,7 @@ def told(rates: Mapping[str, Sequence[float]], skipped: Mapping[str, str], ceili
 
 def _install(plan: Plan, say: Say) -> tuple[dict[str, Path], dict[str, str]]:
     pythons, skipped = {}, {}
+    began = time.monotonic()
     for name in plan.names:
         say(f"environment of {name}")
         try:
@@ -127,6 +129,7 @@ def _install(plan: Plan, say: Say) -> tuple[dict[str, Path], dict[str, str]]:
         except NotInstalledError as error:
             skipped[name] = str(error)
             say(f"left out: {error}")
+    say(f"environments: {time.monotonic() - began:.0f} s")
     return pythons, skipped
 
 
@@ -219,7 +222,7 @@ def _litellm_asked(python: Path, made: Fleet, plan: Plan, say: Say) -> list[floa
 
 
 def _asked(spec: Spec, pids: Mapping[str, int], plan: Plan, say: Say, who: str) -> list[float]:
-    spec = replace(spec, seconds=plan.seconds, users=plan.users)
+    spec = replace(spec, seconds=max(plan.seconds, _LEAST), users=plan.users)
     call(replace(spec, seconds=2.0), pids)
     found = []
     for _ in range(plan.runs):

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,15 +68,14 @@ def one(made: Fleet, plan: Plan, kind: str) -> dict[str, Any]:
         )
         with Watch({**made.pids(), _GENERATOR: running.pid}) as watch:
             output, _ = running.communicate()
+            last = time.monotonic() - plan.hold  # the step with the most users
         if not file.exists():
             raise UnreachableError(f"Locust ended with {running.returncode}: {output.decode()[-1500:]}")
         rows = orjson.loads(file.read_bytes())
     for row in rows:
         row["latency_ms"] = quantiles(merged([row["histogram"]]))
-    return {
-        **judged(rows, watch.use()),
-        "processes": {name: asdict(use) for name, use in watch.use().items()},
-    }
+    use = watch.use(last)
+    return {**judged(rows, use), "processes": {name: asdict(each) for name, each in use.items()}}
 
 
 def _command(made: Fleet, plan: Plan, kind: str, file: Path) -> list[str]:
@@ -94,7 +94,7 @@ def _command(made: Fleet, plan: Plan, kind: str, file: Path) -> list[str]:
 
 
 def judged(rows: Sequence[Mapping[str, Any]], use: Mapping[str, Use]) -> dict[str, Any]:
-    """Where latency bends, where errors start, and what the bottleneck was."""
+    """Where latency bends, where errors start, and what the bottleneck was; `use` is that of the last step."""
     base = next((row["latency_ms"]["p99"] for row in rows if row["requests"]), 0.0)
     bends = [row["users"] for row in rows if row["requests"] and row["latency_ms"]["p99"] > _BEND * base]
     wrong = [row["users"] for row in rows if row["errors"]]
