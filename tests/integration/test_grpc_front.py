@@ -104,6 +104,13 @@ async def test_one_question_gets_one_answer_with_all_its_fields(stub: Any) -> No
     assert (answer.route.target, answer.route.rule, answer.route.attempts) == ("llm", "default", 1)
     assert answer.timing.total > 0
     assert dict(await call.initial_metadata())["x-request-id"] == "r-1"
+    assert dict(await call.trailing_metadata())["x-request-id"] == "r-1"
+
+
+async def test_a_call_has_an_id_at_its_end_whether_or_not_the_client_gave_one(stub: Any) -> None:
+    call = stub.ForwardRequest(QUESTION, metadata=metadata(), timeout=20)
+    await call
+    assert dict(await call.trailing_metadata())["x-request-id"]
 
 
 async def test_a_named_message_is_answered_once_and_found_over_http(
@@ -146,6 +153,27 @@ async def test_many_questions_on_one_stream_are_answered_as_they_are_ready(stub:
     assert "".join(one.chunk.text for one in pieces if one.id == "4") == answers["4"].payload.text
 
 
+async def test_many_questions_in_a_message_get_many_replies_in_one_and_each_may_want_its_own_target(
+    stub: Any,
+) -> None:
+    call = stub.ConverseMany(metadata=metadata(), timeout=30)
+    asked = [wire.ConverseRequest(id=str(number), request=QUESTION, target="llm") for number in range(50)]
+    asked[7].stream = True
+    asked[8].target = "nowhere"
+    await call.write(wire.ConverseRequests(requests=asked[:30]))
+    await call.write(wire.ConverseRequests(requests=asked[30:]))
+    await call.done_writing()
+    messages = [message async for message in call]
+    replies = [reply for message in messages for reply in message.replies]
+    answers = {reply.id: reply.response for reply in replies if reply.HasField("response")}
+    assert answers.keys() == {str(number) for number in range(50)}
+    assert len(messages) < len(replies)
+    assert answers.pop("8").payload.error.code == "unroutable"
+    assert {(answer.status, answer.route.rule) for answer in answers.values()} == {("ok", "named")}
+    pieces = [reply.chunk.text for reply in replies if reply.HasField("chunk")]
+    assert "".join(pieces) == answers["7"].payload.text
+
+
 async def test_a_question_of_a_stream_can_be_cancelled_and_an_id_under_way_is_refused(
     fleet: Fleet, stub: Any
 ) -> None:
@@ -176,7 +204,8 @@ async def test_a_call_that_is_cancelled_gives_its_place_back(
     fleet: Fleet, stub: Any, gateway: RunningGateway
 ) -> None:
     fleet.misbehave(hang_rate=1)
-    calls = [stub.ForwardRequest(QUESTION, metadata=metadata(), timeout=30) for _ in range(5)]
+    sent = metadata(x_request_id="told-at-the-start")
+    calls = [stub.ForwardRequest(QUESTION, metadata=sent, timeout=30) for _ in range(5)]
     await asyncio.wait({asyncio.ensure_future(_started(call)) for call in calls})
     for call in calls:
         call.cancel()
@@ -288,7 +317,7 @@ async def test_the_guides_python_runs(fleet: Fleet, gateway: RunningGateway) -> 
     assert ran.returncode == 0, err.decode()
     said = out.decode()
     assert said.startswith(f"{TEXT} llm ")
-    assert said.endswith(f"{TEXT}NOT_FOUND unroutable\n")
+    assert said.endswith(f"{TEXT}100 replies\nNOT_FOUND unroutable\n")
 
 
 @pytest.mark.parametrize("command", re.findall(r"^grpcurl ((?:.*\\\n)*.*)$", GUIDE, re.MULTILINE))

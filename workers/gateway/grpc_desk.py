@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 import grpc
@@ -12,22 +12,32 @@ from grpc import aio
 
 from schemas import relayfleet_pb2 as wire
 from schemas.errors import DecodeError, ErrorClass
-from schemas.response import Response
 from workers.core import metrics as m
 from workers.core.deadlines import Deadline
 from workers.gateway.app import request_id_of
 from workers.gateway.auth import Credentials, Identity
 from workers.gateway.front import Parts
-from workers.gateway.grpc_wire import ERROR_CLASS, MESSAGE_ID, RETRY_AFTER, chunk_of, code_of, fields_of
+from workers.gateway.grpc_wire import (
+    ERROR_CLASS,
+    MESSAGE_ID,
+    RETRY_AFTER,
+    chunk_of,
+    code_of,
+    fields_of,
+    message_of,
+)
 from workers.gateway.question import Question
 from workers.gateway.refusals import CODES, RefusalError, unavailable
 from workers.gateway.relay import Pending
+from workers.gateway.waiting import Alarm
 
 log = structlog.get_logger()
 
 PROTOCOL = "grpc"
+REQUEST_ID = "x-request-id"
 _GRACE = 2.0  # seconds in which the fleet says that the deadline has passed
 _SOON = 1.0
+_FIRST = 0.5
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -41,6 +51,15 @@ class FailedError(Exception):
         self.message_id = message_id
 
 
+class Wish(NamedTuple):
+    """How a question is to be answered: under which id, in pieces, within how many seconds, by whom."""
+
+    named: str
+    stream: bool = False
+    timeout: float | None = None
+    target: str = ""
+
+
 class Call:
     """One call, as the client made it."""
 
@@ -48,7 +67,11 @@ class Call:
         self.context = context
         given: Any = context.invocation_metadata() or ()
         self.metadata = {name: value for name, value in given if isinstance(value, str)}
-        self.request_id = request_id_of(self.metadata.get("x-request-id"))
+        self.request_id = request_id_of(self.metadata.get(REQUEST_ID))
+        self.peer = _host(context.peer())
+        self.source = self.metadata.get("x-relay-source")
+        self.target = self.metadata.get("x-relay-target")
+        self.trace = [self.metadata.get(name) for name in ("traceparent", "tracestate", "cache-control")]
 
     @property
     def named(self) -> str:
@@ -62,18 +85,24 @@ class Desk:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.relay = parts.relay
-        self.most_of_a_stream = int(parts.settings.websocket.in_flight)
-        self._clock = parts.clock
+        self.settings = parts.settings
+        self.clock = parts.clock
+        self._first = Alarm(_FIRST)
         self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, PROTOCOL)
+        self._ok = parts.metrics.counter(m.GATEWAY_RESPONSES, PROTOCOL, grpc.StatusCode.OK.name)
 
     @asynccontextmanager
     async def taking(self, context: Context) -> AsyncIterator[Call]:
         """Measure a call, and end it with the status of what goes wrong within."""
-        call, began = Call(context), self._clock.monotonic()
+        call, began = Call(context), self.clock.monotonic()
+        told = ((REQUEST_ID, call.request_id),)
         try:
-            await context.send_initial_metadata((("x-request-id", call.request_id),))
+            if REQUEST_ID in call.metadata:
+                # A message of its own, which costs a tenth of a call: for those who look for it.
+                await context.send_initial_metadata(told)
+            context.set_trailing_metadata(told)
             yield call
-            self._count(grpc.StatusCode.OK)
+            self._ok.inc()
         except RefusalError as refusal:
             await self._refuse(call, refusal)
         except FailedError as failed:
@@ -84,48 +113,46 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
             await self._refuse(call, bug(call, error))
         finally:
-            self._seconds.observe(self._clock.monotonic() - began)
+            self._seconds.observe(self.clock.monotonic() - began)
 
     async def identify(self, call: Call) -> Identity:
         """Who calls. Raises `RefusalError`."""
+        if not self._parts.authenticator.required:
+            return Identity(None, call.peer)
         names = call.context.auth_context().get("x509_common_name") or ()
         shown = Credentials(
-            peer=_host(call.context.peer()),
+            peer=call.peer,
             authorization=call.metadata.get("authorization"),
             api_key=call.metadata.get("x-api-key"),
             certificate=next((name.decode("utf-8", "replace") for name in names), None),
         )
         return await self._parts.authenticator.identify(shown)
 
-    def question(
-        self, request: wire.RequestMessage, call: Call, identity: Identity, *, named: str, stream: bool
-    ) -> Question:
+    def question(self, request: wire.RequestMessage, call: Call, identity: Identity, wish: Wish) -> Question:
         """What is asked, from now until the call's deadline; without one, for the longest wait of the topology."""
-        metadata = call.metadata
-        longest = self._parts.settings.longest_wait
-        left = cast("float | None", call.context.time_remaining())
-        seconds = longest if left is None else max(0.0, min(left, longest))
+        seconds: float = self.settings.longest_wait
+        for limit in (cast("float | None", call.context.time_remaining()), wish.timeout):
+            if limit is not None and limit < seconds:
+                seconds = max(0.0, limit)
         return Question(
-            fields_of(request, named, metadata.get("x-relay-source")),
+            fields_of(request, wish.named, call.source),
             identity.client,
             identity.tenant,
-            deadline=Deadline.after(seconds, self._clock),
-            stream=stream,
-            target=metadata.get("x-relay-target"),
-            traceparent=metadata.get("traceparent"),
-            tracestate=metadata.get("tracestate"),
-            cache_control=metadata.get("cache-control"),
+            Deadline(self.clock.monotonic() + seconds, self.clock),
+            wish.stream,
+            wish.target or call.target,
+            *call.trace,
         )
 
-    async def answer(self, pending: Pending, question: Question) -> Response:
+    async def answer(self, pending: Pending, question: Question) -> wire.ResponseMessage:
         """The response. Raises `RefusalError` where none comes in time."""
-        left = _left(question)
-        try:
-            response = await pending.answer(left + _GRACE)
-        except DecodeError as error:
-            raise RefusalError(ErrorClass.INTERNAL, "the answer can't be read") from error
-        if response is not None:
-            return response
+        # Most answers come before it is worth a timer of their own.
+        reply = await pending.wait(self._first) or await pending.wait(_left(question) + _GRACE)
+        if reply is not None:
+            try:
+                return message_of(reply.value)
+            except DecodeError as error:
+                raise RefusalError(ErrorClass.INTERNAL, "the answer can't be read") from error
         await self.relay.leave(pending)
         if _left(question) > 0:
             raise unavailable(
@@ -136,7 +163,7 @@ class Desk:
 
     async def pieces(
         self, pending: Pending, question: Question, write: Callable[[wire.ResponseChunk], Awaitable[None]]
-    ) -> Response:
+    ) -> wire.ResponseMessage:
         """Write the pieces as they come; then the response. Raises `RefusalError`, also for a reader too slow."""
         try:
             async with asyncio.timeout(_left(question) + _GRACE):
@@ -156,12 +183,9 @@ class Desk:
     async def _end(
         self, call: Call, code: grpc.StatusCode, detail: str, error_class: ErrorClass, more: dict[str, str]
     ) -> None:
-        self._count(code)
-        trailing = {ERROR_CLASS: error_class.value, "x-request-id": call.request_id, **more}
-        await call.context.abort(code, detail, tuple(trailing.items()))
-
-    def _count(self, code: grpc.StatusCode) -> None:
         self._parts.metrics.counter(m.GATEWAY_RESPONSES, PROTOCOL, code.name).inc()
+        trailing = {ERROR_CLASS: error_class.value, REQUEST_ID: call.request_id, **more}
+        await call.context.abort(code, detail, tuple(trailing.items()))
 
 
 def bug(call: Call, error: Exception) -> RefusalError:

@@ -35,7 +35,7 @@ class GrpcServer:
 
     def __init__(self, parts: Parts, host: str, port: int) -> None:
         """`port` 0 takes a free one; `address` says which."""
-        self._parts = parts
+        self.parts = parts
         self._host = host
         self._port = port
         self._health = health.aio.HealthServicer()
@@ -45,10 +45,10 @@ class GrpcServer:
 
     async def start(self) -> None:
         """See `Front`."""
-        settings = self._parts.settings
+        settings = self.parts.settings
         server = aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.limits.connections)
         recorder = _Recorder()
-        add_MessageRouterServicer_to_server(Calls(Desk(self._parts)), recorder)
+        add_MessageRouterServicer_to_server(Calls(Desk(self.parts)), recorder)
         server.add_generic_rpc_handlers((*recorder.handlers, _Bare(recorder.handlers)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -92,7 +92,7 @@ class GrpcServer:
 
     async def _tell_health(self) -> None:
         states = health_pb2.HealthCheckResponse
-        state = states.SERVING if self._parts.relay.in_service else states.NOT_SERVING
+        state = states.SERVING if self.parts.relay.in_service else states.NOT_SERVING
         for service in ("", SERVICE):
             await self._health.set(service, state)
 
