@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.load.backlog import routed
 from workers import assembly
 from workers.backends.factory import OpenedBackend
 from workers.backends.http_client import HttpClient, HttpResponse
@@ -115,34 +116,11 @@ class _Subscription:
 
 def records(start: int, count: int) -> list[Received]:
     """Requests as the router leaves them."""
-    stamp = b"%d" % (SystemClock().wall() * 1000)
-    headers = (
-        ("relay.route", b"default"),
-        ("relay.target", b"llm"),
-        ("relay.received-at", stamp),
-        ("relay.routed-at", stamp),
-    )
+    now = SystemClock().wall()
+    made = ((number, *routed(number, now)) for number in range(start, start + count))
     return [
-        Received(
-            TOPIC,
-            0,
-            number,
-            b"k%d" % number,
-            orjson.dumps(
-                {
-                    "message_id": f"m{number}",
-                    "source": "bench",
-                    "payload": {
-                        "text": "推荐一款5000元以内的笔记本电脑",
-                        "context": {"user_history": ["之前咨询过显示器"]},
-                    },
-                    "timestamp": 1715234567,
-                }
-            ),
-            (("relay.message-id", b"m%d" % number), *headers),
-            int(stamp),
-        )
-        for number in range(start, start + count)
+        Received(TOPIC, 0, number, b"k%d" % number, value, headers, int(now * 1000))
+        for number, value, headers in made
     ]
 
 

@@ -22,15 +22,12 @@ from typing import Any
 
 import orjson
 import psutil
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, Message, TopicPartition
 
+from benchmarks.load.backlog import PARTITIONS, create, fill
 from benchmarks.parts import broker, measured, stub_model
-from workers.core.clock import SystemClock
 
 TARGET = "llm"
-PARTITIONS = 4
 CONCURRENCY = 64
 WITHIN = 120.0  # seconds until all responses must have come
 
@@ -98,44 +95,10 @@ class Deployment:
 def measure(name: str, kafka: str, stub: str, messages: int) -> Result:
     """One run of the fleet's worker (`worker`) or of the bare loop (`bare`)."""
     deployment = Deployment(kafka, stub, f"bench-{uuid.uuid4().hex[:8]}")
-    _create(deployment)
-    _fill(deployment, messages)
+    create(deployment.kafka, deployment.topics)
+    fill(deployment.kafka, deployment.requests, messages)
     with tempfile.TemporaryDirectory() as folder, _process(name, deployment, Path(folder)) as process:
         return _watch(name, deployment, messages, process)
-
-
-def _create(deployment: Deployment) -> None:
-    admin = AdminClient({"bootstrap.servers": deployment.kafka})
-    wanted = [NewTopic(topic, PARTITIONS, 1) for topic in deployment.topics]
-    for created in admin.create_topics(wanted, operation_timeout=20).values():
-        created.result(timeout=20)
-
-
-def _fill(deployment: Deployment, messages: int) -> None:
-    """Write the requests, as the router leaves them."""
-    clock = SystemClock()
-    producer = Producer({"bootstrap.servers": deployment.kafka, "linger.ms": 20, "compression.type": "lz4"})
-    for number in range(messages):
-        now = int(clock.wall() * 1000)
-        headers: list[tuple[str, str | bytes | None]] = [
-            ("relay.message-id", f"m{number}"),
-            ("relay.route", "default"),
-            ("relay.target", TARGET),
-            ("relay.received-at", str(now)),
-            ("relay.routed-at", str(now)),
-        ]
-        value = {
-            "message_id": f"m{number}",
-            "source": "bench",
-            "payload": {
-                "text": "推荐一款5000元以内的笔记本电脑",
-                "context": {"user_history": ["之前咨询过显示器"]},
-            },
-            "timestamp": 1715234567,
-        }
-        producer.produce(deployment.requests, orjson.dumps(value), f"k{number}".encode(), headers=headers)
-        producer.poll(0)
-    producer.flush()
 
 
 @contextmanager

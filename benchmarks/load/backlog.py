@@ -28,13 +28,13 @@ class Rate:
 
 def create(kafka: str, topics: Sequence[str]) -> None:
     """Create topics with `PARTITIONS` partitions."""
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 5})  # not what it tells about its own end
     wanted = [NewTopic(topic, PARTITIONS, 1) for topic in topics]
     for created in admin.create_topics(wanted, operation_timeout=20).values():
         created.result(timeout=20)
 
 
-def fill(kafka: str, topic: str, count: int, target: str = "llm") -> None:
+def fill(kafka: str, topic: str, count: int) -> None:
     """Write requests as the router leaves them: JSON envelopes with routing headers."""
     producer = Producer(
         {
@@ -42,24 +42,29 @@ def fill(kafka: str, topic: str, count: int, target: str = "llm") -> None:
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 2_000_000,
-            "log_level": 5,  # not that it ends with events that nobody asked for
         }
     )
     now = SystemClock().wall()
-    payload = {"text": TEXT, "context": {"user_history": ["之前咨询过显示器"]}}
     for number in range(count):
-        name, stamp = f"m{number}", str(int(now * 1000))
-        value = {"message_id": name, "source": "bench", "payload": payload, "timestamp": int(now)}
-        headers: list[tuple[str, str | bytes | None]] = [
-            ("relay.message-id", name),
-            ("relay.route", "default"),
-            ("relay.target", target),
-            ("relay.received-at", stamp),
-            ("relay.routed-at", stamp),
-        ]
-        producer.produce(topic, orjson.dumps(value), f"k{number % 5000}".encode(), headers=headers)
+        value, routing = routed(number, now)
+        headers: list[tuple[str, str | bytes | None]] = list(routing)
+        producer.produce(topic, value, f"k{number % 5000}".encode(), headers=headers)
         producer.poll(0)
     producer.flush(60)
+
+
+def routed(number: int, now: float) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """A request for the target `llm` as the router leaves it: envelope and headers. `now` is seconds of wall time."""
+    name, stamp = f"m{number}", b"%d" % (now * 1000)
+    payload = {"text": TEXT, "context": {"user_history": ["之前咨询过显示器"]}}
+    envelope = {"message_id": name, "source": "bench", "payload": payload, "timestamp": int(now)}
+    return orjson.dumps(envelope), (
+        ("relay.message-id", name.encode()),
+        ("relay.route", b"default"),
+        ("relay.target", b"llm"),
+        ("relay.received-at", stamp),
+        ("relay.routed-at", stamp),
+    )
 
 
 def worked_off(

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.figures import Floats, encoded_text, histogram, quantiles
 from benchmarks.load import grpc, http
-from benchmarks.load.traffic import finished, rate_within
+from benchmarks.load.traffic import brief, finished, rate_within
 from benchmarks.watch import Use, Watch
 
 FORWARD = '{"text": "测试消息", "context": {}}'
@@ -32,7 +32,7 @@ class Calls:
     intended: Floats
     finished: Floats
     status: Floats
-    timings: Floats  # rows of milliseconds: queued, routed, model, total
+    timings: Floats  # rows of milliseconds, by call: queued, routed, model, total; NaN where none was told
     use: Mapping[str, Use]
     first: Floats = field(default_factory=lambda: np.empty(0))  # of streams: when their first event came
     pieces: Floats = field(default_factory=lambda: np.empty(0))  # and how many there were
@@ -68,6 +68,11 @@ class Calls:
         offered = int(np.count_nonzero(self.intended >= self.warmup)) if self.spec.rate else inf
         return rate_within(self.finished[self.status == OK], self.warmup, self.spec.seconds, offered)
 
+    def answered(self, since: float) -> float:
+        """Answers a second from this moment to the last: of users who wait, also where one answer takes long."""
+        came = self.finished[(self.status == OK) & (self.finished >= since)]
+        return len(came) / float(came.max() - since) if len(came) else 0.0
+
     @property
     def errors(self) -> int:
         """Calls that were not answered with 200."""
@@ -97,12 +102,19 @@ class Calls:
         }
 
     def _stages(self) -> dict[str, dict[str, float]]:
-        names = ("to_router", "to_worker", "model", "total")
-        return {
-            name: {"mean": float(column.mean()), "p50": float(np.median(column)), "p99": _p99(column)}
-            for name, column in zip(names, self.timings.T, strict=True)
-            if len(column)
+        """As of `traffic.stages`; the way to the gateway and back is part of `publish`."""
+        if not len(self.timings):
+            return {}
+        known = self.counted & ~np.isnan(self.timings).any(axis=1)
+        queued, at_worker, model, total = self.timings[known].T
+        columns = {
+            "to_router": queued,
+            "to_worker": at_worker,
+            "model": model,
+            "worker": np.maximum(0.0, total - queued - at_worker - model),
+            "publish": np.maximum(0.0, (self.finished[known] - self.intended[known]) * 1000 - total),
         }
+        return {name: brief(column) for name, column in columns.items() if len(column)}
 
     def _over_time(self) -> list[dict[str, float]]:
         rows = []

@@ -15,15 +15,18 @@ import orjson
 import uvloop
 
 CONNECTIONS = 64
+_END_OF_HEAD = b"\r\n\r\n"
 _BODY = orjson.dumps({"messages": [{"role": "user", "content": "推荐一款5000元以内的笔记本电脑"}]})
 
 
-class _Caller(asyncio.Protocol):
-    """Asks again as soon as it is answered."""
+class Caller(asyncio.Protocol):
+    """Asks again as soon as it is answered, once for each whole answer."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._transport: asyncio.Transport | None = None
+        self._size = 0  # bytes of an answer: all are alike
+        self._bytes = 0
         self.answers = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -31,8 +34,11 @@ class _Caller(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self.answers += 1  # an answer is smaller than a segment of the loopback interface
-        if self._transport is not None:
+        self._size = self._size or _size(data)
+        self._bytes += len(data)
+        whole, self._bytes = divmod(self._bytes, self._size)
+        self.answers += whole
+        if self._transport is not None and whole:
             self._transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,6 +49,12 @@ class _Caller(asyncio.Protocol):
             self._transport.abort()
 
 
+def _size(answer: bytes) -> int:
+    """Bytes of the answer that begins here."""
+    head, _, _ = answer.partition(_END_OF_HEAD)
+    return len(head) + len(_END_OF_HEAD) + int(head.rpartition(b"Content-Length: ")[2].split(b"\r\n")[0])
+
+
 async def measure(url: str, seconds: float) -> float:
     """Calls a second."""
     host, _, port = url.removeprefix("http://").partition(":")
@@ -50,7 +62,7 @@ async def measure(url: str, seconds: float) -> float:
     loop = asyncio.get_running_loop()
     callers = []
     for _ in range(CONNECTIONS):
-        _, caller = await loop.create_connection(lambda: _Caller(head.encode() + _BODY), host, int(port))
+        _, caller = await loop.create_connection(lambda: Caller(head.encode() + _BODY), host, int(port))
         callers.append(caller)
     await asyncio.sleep(0.3)
     before, began = sum(caller.answers for caller in callers), time.perf_counter()

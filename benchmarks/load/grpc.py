@@ -6,20 +6,25 @@ SPEC is JSON, see `Spec`; the raw numbers are those of `benchmarks.load.http`.
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import uvloop
 from grpc import RpcError, aio
+from grpc.aio import EOF
 
 from benchmarks.load.schedule import Arrivals, Schedule
 from schemas import relayfleet_pb2 as wire
 from schemas.relayfleet_pb2_grpc import MessageRouterStub
 
 _OK, _AWAY = 200, 0  # as HTTP would say
+_ENDED = (RpcError, asyncio.InvalidStateError)  # what writing raises when the stream is over
+_LONGEST = 60.0  # seconds for one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Spec:
     out: str
     rate: float
     users: int = 0  # as `http.Spec` has it; here always an open loop
+    gather: float = 0.0  # seconds; more than 0: all questions on one stream, gathered for so long
     arrivals: Arrivals = "uniform"
     seed: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -42,27 +48,83 @@ class Spec:
         return [sys.executable, "-m", "benchmarks.load.grpc", orjson.dumps(asdict(self)).decode()]
 
 
-async def run(spec: Spec) -> dict[str, Any]:
-    """Make the calls on one channel, keep the raw numbers, and tell how many there were."""
-    rows: list[tuple[float, float, int]] = []
-    async with aio.insecure_channel(spec.url, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        ask = MessageRouterStub(channel).ForwardRequest
+class GrpcLoad:
+    """The calls of one spec, on one channel."""
 
-        async def call(due: float) -> None:
-            try:
-                answer = await ask(wire.RequestMessage(input_text=spec.body), timeout=60)
-                status = _OK if answer.status == "ok" else _AWAY
-            except RpcError:
-                status = _AWAY
-            rows.append((due, time.monotonic() - spec.start, status))
+    def __init__(self, spec: Spec, router: Any) -> None:
+        self._spec = spec
+        self._router = router
+        self._waiting: list[wire.ConverseRequest] = []
+        self._due: dict[str, float] = {}
+        self.rows: list[tuple[float, float, int]] = []  # intended, finished, status
 
+    async def alone(self) -> None:
+        """A call a question."""
         async with asyncio.TaskGroup() as calls:
-            for due in Schedule(spec.rate, spec.seconds, spec.arrivals, spec.seed).times().tolist():
-                ahead = spec.start + due - time.monotonic()
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
-                calls.create_task(call(due))
-    found = np.asarray(sorted(rows), dtype=np.float64).reshape(-1, 3)
+            async for due in self._times():
+                calls.create_task(self._call(due))
+
+    async def together(self) -> None:
+        """One call for all questions, as many in a message as came within `gather` seconds."""
+        stream = self._router.ConverseMany()
+        reading = asyncio.create_task(self._read(stream))
+        sending: asyncio.Task[None] | None = None
+        async for due in self._times():
+            name = str(len(self._due))
+            self._due[name] = due
+            self._waiting.append(wire.ConverseRequest(id=name, request=self._question()))
+            if sending is None or sending.done():
+                sending = asyncio.create_task(self._send(stream))
+        if sending is not None:
+            await sending
+        with suppress(*_ENDED):
+            await stream.done_writing()
+        await reading
+
+    async def _times(self) -> AsyncIterator[float]:
+        spec = self._spec
+        for due in Schedule(spec.rate, spec.seconds, spec.arrivals, spec.seed).times().tolist():
+            ahead = spec.start + due - time.monotonic()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            yield due
+
+    def _question(self) -> wire.RequestMessage:
+        return wire.RequestMessage(input_text=self._spec.body)
+
+    async def _call(self, due: float) -> None:
+        try:
+            answer = await self._router.ForwardRequest(self._question(), timeout=_LONGEST)
+            self._note(due, answer)
+        except RpcError:
+            self._note(due, None)
+
+    async def _send(self, stream: Any) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._spec.gather)
+            asked, self._waiting = self._waiting, []
+            with suppress(*_ENDED):
+                await stream.write(wire.ConverseRequests(requests=asked))
+
+    async def _read(self, stream: Any) -> None:
+        with suppress(RpcError):
+            while (message := await stream.read()) is not EOF:
+                for reply in message.replies:
+                    self._note(self._due.pop(reply.id), reply.response)
+        for due in self._due.values():
+            self._note(due, None)
+
+    def _note(self, due: float, answer: wire.ResponseMessage | None) -> None:
+        status = _OK if answer is not None and answer.status == "ok" else _AWAY
+        self.rows.append((due, time.monotonic() - self._spec.start, status))
+
+
+async def run(spec: Spec) -> dict[str, Any]:
+    """Ask on one channel, keep the raw numbers, and tell how many questions there were."""
+    async with aio.insecure_channel(spec.url, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        load = GrpcLoad(spec, MessageRouterStub(channel))
+        await (load.together() if spec.gather else load.alone())
+    found = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 3)
     np.savez_compressed(
         Path(spec.out),
         intended=found[:, 0],
@@ -74,4 +136,4 @@ async def run(spec: Spec) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(asyncio.run(run(Spec(**orjson.loads(sys.argv[1]))))))
+    sys.stdout.buffer.write(orjson.dumps(uvloop.run(run(Spec(**orjson.loads(sys.argv[1]))))))

@@ -24,6 +24,7 @@ from pyreqwest.request import RequestBuilder
 from benchmarks.load.schedule import Arrivals, Schedule
 
 _AWAY = 0  # the status of a call that got none
+_TIMES = ("queued", "routed", "model", "total")
 _EVENT = b"data: "  # begins each server-sent event
 _PAUSE = 0.2  # seconds before a call is made again
 _LATER = frozenset({_AWAY, 502, 503, 504})  # what a careful client asks again after
@@ -61,9 +62,8 @@ class HttpLoad:
         self._client = client
         self._body = spec.body.encode()
         self._count = 0
-        # intended, finished, status; of a stream the time of its first event, and how many it had
-        self.rows: list[tuple[float, float, int, float, int]] = []
-        self.timings: list[tuple[float, ...]] = []  # queued, routed, model, total; of answers that have them
+        # intended, finished, status; of a stream the time of its first event, and how many it had; the answer's timing
+        self.rows: list[tuple[float, ...]] = []
 
     async def open_loop(self) -> None:
         """Send at the scheduled times, then wait for the last answer."""
@@ -100,8 +100,7 @@ class HttpLoad:
         while status in _LATER and time.monotonic() - spec.start < due + spec.persist:
             await asyncio.sleep(_PAUSE)
             status, content = await self._ask(body)
-        self.rows.append((due, self._now(), status, nan, 0))
-        self._note(content)
+        self.rows.append((due, self._now(), status, nan, 0, *_timing(content)))
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
         try:
@@ -126,11 +125,13 @@ class HttpLoad:
         number, self._count = self._count, self._count + 1
         return b'{"message_id":"%b-%d",%b' % (self._spec.ids.encode(), number, self._body[1:])
 
-    def _note(self, content: bytes) -> None:
-        if b'"timing"' not in content:
-            return
-        timing = orjson.loads(content).get("timing") or {}
-        self.timings.append(tuple(timing.get(name) or 0.0 for name in ("queued", "routed", "model", "total")))
+
+def _timing(content: bytes) -> tuple[float, ...]:
+    """Milliseconds: queued, routed, model, total; NaN where an answer does not tell."""
+    if b'"timing"' not in content:
+        return (nan,) * len(_TIMES)
+    timing = orjson.loads(content).get("timing") or {}
+    return tuple(timing.get(name) or 0.0 for name in _TIMES)
 
 
 class StreamLoad(HttpLoad):
@@ -146,7 +147,7 @@ class StreamLoad(HttpLoad):
                     if count and isnan(first):
                         first = self._now()
                 status = int(response.status)
-        self.rows.append((due, self._now(), status, first, count))
+        self.rows.append((due, self._now(), status, first, count, *_timing(b"")))
 
 
 async def run(spec: Spec) -> dict[str, Any]:
@@ -154,12 +155,11 @@ async def run(spec: Spec) -> dict[str, Any]:
     async with ClientBuilder().no_proxy().build() as client:
         load = (StreamLoad if spec.stream else HttpLoad)(spec, client)
         await (load.open_loop() if spec.rate else load.as_users())
-    rows = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 5)
-    timings = np.asarray(load.timings, dtype=np.float64).reshape(-1, 4)
-    intended, finished, status, first, pieces = rows.T
+    rows = np.asarray(sorted(load.rows), dtype=np.float64).reshape(-1, 5 + len(_TIMES))
+    intended, finished, status, first, pieces = rows[:, :5].T
     np.savez_compressed(
         Path(spec.out),
-        timings=timings,
+        timings=rows[:, 5:],
         intended=intended,
         finished=finished,
         status=status,

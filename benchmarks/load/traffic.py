@@ -3,7 +3,7 @@
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
@@ -184,10 +184,11 @@ def stages(traffic: Traffic) -> dict[str, dict[str, float]]:
         known["publish"] = max(0.0, whole - total)
         for name, value in known.items():
             found[name].append(value)
-    return {name: _brief(values) for name, values in found.items() if values}
+    return {name: brief(values) for name, values in found.items() if values}
 
 
-def _brief(values: list[float]) -> dict[str, float]:
+def brief(values: Sequence[float] | Floats) -> dict[str, float]:
+    """Mean and two quantiles."""
     p50, p99 = np.percentile(values, [50, 99])
     return {"mean": float(np.mean(values)), "p50": float(p50), "p99": float(p99)}
 

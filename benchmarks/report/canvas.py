@@ -92,11 +92,12 @@ def limit(axes: "Axes", value: float, name: str) -> None:
     axes.axhline(value, color="#dc2626", linewidth=1, linestyle="--")
     axes.annotate(
         name,
-        (0.995, value),
+        (1.0, value),  # beside the drawing, where it hides nothing
         xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
+        xytext=(4, 0),
         textcoords="offset points",
-        ha="right",
+        ha="left",
+        va="center",
         color="#dc2626",
         fontsize=9,
     )

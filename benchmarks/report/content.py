@@ -102,7 +102,7 @@ def _gateway(found: Section, _: Results) -> list[Block]:
     ]
     wires = [
         (title, *(number(found["grpc"][name][key], digits) for key, digits in _WIRE.items()))
-        for name, title in (("http", "HTTP, JSON"), ("grpc", "gRPC"))
+        for name, title in _WIRES.items()
     ]
     curves = {
         f"{row['users']} users": curve(merged(run["histogram"] for run in row["runs"]))
@@ -113,7 +113,10 @@ def _gateway(found: Section, _: Results) -> list[Block]:
         Text(f"What it adds, at {added['rate']:,.0f} requests/s to a backend without delay:"),
         Table(("", "p50 ms", "p99 ms"), rows),
         *_streamed(found["streamed"]),
-        Text("The same question over HTTP and over gRPC, bytes counted between client and gateway:"),
+        Text(
+            f"The same question over HTTP and over gRPC, {found['grpc']['rate']:,.0f} a second; on the stream "
+            "questions are gathered for 5 ms. Bytes are counted between client and gateway, at a lower rate:"
+        ),
         Table(("", "bytes", "gateway CPU us", "client CPU us", "p50 ms", "p99 ms", "errors"), wires),
         Text("Many users at once, each with one request under way all the time, model 200 ms:"),
         Table(("users", "requests/s", "p99 ms", "spread", "errors"), crowd),
@@ -142,6 +145,7 @@ def _streamed(found: Section) -> list[Block]:
 
 
 _WAYS = {"direct": "the backend directly", "through": "through gateway, Kafka and worker"}
+_WIRES = {"http": "HTTP, JSON", "grpc": "gRPC, a call each", "many": "gRPC, ConverseMany"}
 _WIRE = {"bytes": 0, "gateway_us": 0, "client_us": 0, "p50": 1, "p99": 1, "errors": 0}
 
 

@@ -24,6 +24,7 @@ figcaption { color: #64748b; font-size: .875rem; margin-top: .5rem; }
 table { border-collapse: collapse; font-size: .9rem; background: #fff; min-width: 50%; }
 th, td { padding: .4rem .75rem; border-bottom: 1px solid #e2e8f0; text-align: left; vertical-align: top; }
 th { color: #475569; font-weight: 600; }
+td:first-child { min-width: 7.5rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.good, td.bad { font-weight: 600; white-space: nowrap; } td.good { color: #047857; } td.bad { color: #b91c1c; }
 pre { overflow-x: auto; padding: 1rem; background: #0f172a; color: #e2e8f0; border-radius: .5rem; font-size: .8rem; }

@@ -18,9 +18,13 @@ from benchmarks.report.canvas import (
     thousands,
 )
 
+_APART = 8.0  # times; curves further apart than this need a logarithmic axis to be seen
+_SHORT = 5 / 60  # hours that are told in seconds
+
 
 def by_quantile(curves: Mapping[str, Sequence[tuple[float, float]]], limits: Mapping[str, float]) -> str:
     """Latency over the nines: each step to the right is ten times as rare. `limits` are drawn as lines."""
+    highest = [max(value for _, value in points) for points in curves.values() if points]
     with canvas() as drawing:
         (axes,) = drawing.axes
         deepest = 1.0
@@ -33,7 +37,10 @@ def by_quantile(curves: Mapping[str, Sequence[tuple[float, float]]], limits: Map
         ticks = list(range(int(deepest) + 1))
         axes.set_xticks(ticks, [_nines(tick) for tick in ticks])
         axes.set_xlim(0, deepest)
-        axes.set_ylim(bottom=0)
+        if highest and max(highest) > _APART * min(highest):
+            logarithmic(axes)
+        else:
+            axes.set_ylim(bottom=0)
         axes.set_xlabel("share of messages (log of nines)")
         axes.set_ylabel("latency, ms")
         legend(axes)
@@ -90,7 +97,7 @@ def sweep(lines: Mapping[str, Sequence[Mapping[str, Any]]], knees: Mapping[str, 
         rate.set_ylim(bottom=0)
         rate.set_ylabel("outcomes/s")
         logarithmic(latency)
-        latency.set_ylabel("latency, ms")
+        latency.set_ylabel("p99 of latency, ms")
         latency.set_xlabel("messages/s offered")
         thousands(latency)
         legend(rate)
@@ -132,6 +139,8 @@ def memory(lines: Mapping[str, Sequence[tuple[float, float]]], warmup_hours: flo
         (axes,) = drawing.axes
         longest = max((points[-1][0] for points in lines.values() if points), default=0.0)
         scale, unit = (60.0, "minutes") if longest < 2 else (1.0, "hours")
+        if longest < _SHORT:
+            scale, unit = 3600.0, "seconds"
         for colour, (name, points) in zip(colours(), lines.items(), strict=False):
             axes.plot([x * scale for x, _ in points], [y for _, y in points], color=colour, label=name)
         axes.axvspan(0, warmup_hours * scale, color=GRID, alpha=0.6, linewidth=0)

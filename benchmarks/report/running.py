@@ -44,7 +44,16 @@ def run(found: Section, results: Results) -> list[Block]:
 
 
 _QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
-_COLUMNS = ("", "offered/s", "came/s", *(f"{at} ms" for at in _QUANTILES), "errors", "of all", "lost", "lag")
+_COLUMNS = (
+    "",
+    "offered/s",
+    "came/s",
+    *(f"{at} ms" for at in _QUANTILES),
+    "errors",
+    "error rate",
+    "lost",
+    "lag",
+)
 
 
 def _latency_rows(name: str, way: Section) -> list[Sequence[str]]:

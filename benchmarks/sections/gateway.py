@@ -19,6 +19,10 @@ _PIECES_EVERY = 10.0  # milliseconds between the pieces of a streamed answer
 _STREAMS = 0.25  # of the plan's rate: every one is a dozen of events
 _CHAT = '{"model": "stub", "messages": [{"role": "user", "content": "测试消息"}]}'
 
+_COUNTED_SECONDS = 4.0
+_WIRES = {"http": 0.0, "grpc": 0.0, "many": 0.005}
+"""Ways to ask, and for how many seconds questions are gathered."""
+
 Say = Callable[[str], None]
 
 
@@ -27,6 +31,7 @@ class Plan:
     """Requests a second for the added latency; users at once and the model's milliseconds for the rest. Seconds."""
 
     rate: float = 200.0
+    busy: float = 1000.0  # requests a second where HTTP and gRPC are compared
     users: tuple[int, ...] = (500, 1000)
     delay_ms: float = 200.0
     seconds: float = 15.0
@@ -84,39 +89,50 @@ def _streamed(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
 
 
 def _beside_grpc(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
-    """The same text over HTTP/JSON and over gRPC: bytes between client and gateway, and the gateway's CPU."""
-    rows = {}
-    for name, port in (("http", made.gateway_port), ("grpc", made.grpc_port)):
-        runs = [_counted(made, plan, name, port) for _ in range(plan.runs)]
-        rows[name] = {each: median(run[each] for run in runs) for each in runs[0]}
-        bytes_, cpu = rows[name]["bytes"], rows[name]["gateway_us"]
-        say(f"{name}: {bytes_:,.0f} bytes, {cpu:,.0f} us of the gateway's CPU a message")
-    saved = {
-        "bytes": 1 - rows["grpc"]["bytes"] / rows["http"]["bytes"],
-        "cpu": 1 - rows["grpc"]["gateway_us"] / rows["http"]["gateway_us"],
+    """The same text over HTTP/JSON and over gRPC, turn by turn: bytes between client and gateway, and CPU of both."""
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in _WIRES}
+    for _ in range(plan.runs):
+        for way, found in runs.items():
+            found.append(_cost(made, plan, way))
+    rows = {
+        way: {each: median(run[each] for run in found) for each in found[0]} for way, found in runs.items()
     }
-    return {**rows, "saved": saved}
+    for way, row in rows.items():
+        row["bytes"] = _bytes(made, plan, way)
+        say(f"{way}: {row['bytes']:,.0f} bytes, {row['gateway_us']:,.0f} us of the gateway's CPU a message")
+    return {"rate": plan.busy, **rows, "saved": {way: _saved(rows, way) for way in _WIRES if way != "http"}}
 
 
-def _counted(made: Fleet, plan: Plan, name: str, port: int) -> dict[str, float]:
-    with CountedWay(port) as way:
-        spec: Spec | GrpcSpec
-        if name == "http":
-            url = f"http://127.0.0.1:{way.port}/api/forward"
-            spec = Spec(url, FORWARD, 0.0, plan.seconds, "", plan.rate)
-        else:
-            spec = GrpcSpec(f"127.0.0.1:{way.port}", "测试消息", 0.0, plan.seconds, "", plan.rate)
-        calls = call(spec, {"gateway": made.parts["gateway"].pid})
-    count = max(1, len(calls.status))
+def _saved(rows: dict[str, dict[str, float]], way: str) -> dict[str, float]:
+    """Shares of what HTTP takes."""
+    keys = {"bytes": "bytes", "cpu": "gateway_us", "client_cpu": "client_us"}
+    return {name: 1 - rows[way][key] / rows["http"][key] for name, key in keys.items()}
+
+
+def _bytes(made: Fleet, plan: Plan, way: str) -> float:
+    """A message's, both directions. Whoever counts them takes CPU himself, and asks for less at once."""
+    with CountedWay(made.gateway_port if way == "http" else made.grpc_port) as counted:
+        calls = call(_asking(way, counted.port, plan.rate, _COUNTED_SECONDS), {})
+    return counted.bytes / max(1, len(calls.status))
+
+
+def _cost(made: Fleet, plan: Plan, way: str) -> dict[str, float]:
+    port = made.gateway_port if way == "http" else made.grpc_port
+    calls = call(_asking(way, port, plan.busy, plan.seconds), {"gateway": made.parts["gateway"].pid})
     use = calls.summary()["cpu_us_a_message"]
     return {
-        "bytes": way.bytes / count,
         "gateway_us": use["gateway"],
         "client_us": use["load"],
         "p50": _quantile(calls, "p50"),
         "p99": _quantile(calls, "p99"),
         "errors": float(calls.errors),
     }
+
+
+def _asking(way: str, port: int, rate: float, seconds: float) -> Spec | GrpcSpec:
+    if way == "http":
+        return Spec(f"http://127.0.0.1:{port}/api/forward", FORWARD, 0.0, seconds, "", rate)
+    return GrpcSpec(f"127.0.0.1:{port}", "测试消息", 0.0, seconds, "", rate, gather=_WIRES[way])
 
 
 def _quantile(calls: Calls, at: str) -> float:

@@ -204,12 +204,12 @@ def backlog(intended: Floats, arrived: Floats, moments: Floats) -> Floats:
 
 
 def time_line(traffic: Traffic, kill: float) -> list[dict[str, float]]:
-    """Every fifth of a second around the kill: outcomes a second, and messages waiting."""
+    """Every fifth of a second until the last outcome: outcomes a second, and messages waiting."""
     step = 0.2
-    moments = np.arange(0.0, traffic.load.seconds, step)
     arrived = np.sort(traffic.arrived[~np.isnan(traffic.arrived)])
+    moments = np.arange(0.0, max(traffic.load.seconds, arrived.max(initial=0.0) + step), step)
     waiting = backlog(traffic.intended, traffic.arrived, moments)
-    edges = np.searchsorted(arrived, [*moments, traffic.load.seconds])
+    edges = np.searchsorted(arrived, [*moments, moments[-1] + step])
     rates = np.diff(edges) / step
     return [
         {"second": round(float(at - kill), 2), "outcomes": float(rate), "waiting": float(count)}

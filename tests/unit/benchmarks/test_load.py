@@ -1,5 +1,6 @@
 """Loads: when messages are sent, what is made of arrivals, how a topic's rate is told."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.load.backlog import rate_of
+from benchmarks.load.calls import Calls
+from benchmarks.load.ceiling import Caller
+from benchmarks.load.http import Spec
 from benchmarks.load.outcomes import Outcome
 from benchmarks.load.schedule import Arrivals, Schedule
 from benchmarks.load.traffic import Load, Traffic, over_time, stages
@@ -85,6 +89,47 @@ def test_the_stages_add_up_to_the_whole() -> None:
     assert found["worker"]["mean"] == pytest.approx(8)
     assert found["publish"]["mean"] == pytest.approx(60)
     assert sum(stage["mean"] for stage in found.values()) == pytest.approx(100)
+
+
+def _calls(finished: list[float], timings: object) -> Calls:
+    """Ten calls of waiting users, one every tenth of a second."""
+    spec = Spec("http://127.0.0.1:1", "{}", 0.0, 1.0, "", users=1)
+    intended = np.arange(10) / 10
+    status = np.full(10, 200.0)
+    return Calls(spec, 0.0, intended, np.asarray(finished), status, np.asarray(timings), {})
+
+
+def test_the_stages_of_calls_add_up_to_the_whole_and_answers_that_tell_nothing_are_left_out() -> None:
+    timings = [[5.0, 7.0, 20.0, 40.0]] * 9 + [[np.nan] * 4]
+    found = _calls([at / 10 + 0.1 for at in range(9)] + [9.0], timings).summary()["stages_ms"]
+    assert found["worker"]["mean"] == pytest.approx(8)
+    assert sum(stage["mean"] for stage in found.values()) == pytest.approx(100)
+
+
+def test_answers_that_take_longer_than_the_load_are_a_rate_too() -> None:
+    slow = _calls([2.0] * 5 + [4.0] * 5, np.empty((0, 4)))
+    assert slow.achieved() == 0
+    assert slow.answered(0.0) == pytest.approx(10 / 4)
+
+
+class _Pieces(asyncio.Transport):
+    """Counts what is sent."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def write(self, data: object) -> None:
+        self.sent += 1
+
+
+def test_an_answer_that_comes_in_two_parts_is_one_answer_and_asks_once_more() -> None:
+    caller, wire = Caller(b"request"), _Pieces()
+    caller.connection_made(wire)
+    answer = b"HTTP/1.1 200 X\r\nContent-Length: 4\r\n\r\nbody"
+    for data in (answer, answer[:-2], answer[-2:], answer[:-1], answer[-1:]):
+        caller.data_received(data)
+    assert caller.answers == 3
+    assert wire.sent == 1 + 3
 
 
 def test_outcomes_are_counted_in_the_second_in_which_they_came() -> None:
