@@ -23,8 +23,17 @@ def blocks(results: Results) -> list[Block]:
     sections = results.sections()
     made = [*_head(sections), *_targets(sections)]
     for name, content in sections.items():
-        made += _SECTIONS[name](content["results"], results)
+        made += _drawn(name, content["results"], results)
     return [*made, *_settings(sections)]
+
+
+def _drawn(name: str, found: Section, results: Results) -> list[Block]:
+    """A section; one that another version measured does not keep the others from being drawn."""
+    try:
+        return _SECTIONS[name](found, results)
+    except (LookupError, TypeError, ValueError) as error:
+        why = f"`{name}.json` lacks what this report shows ({error!r}): measure it again."
+        return [Heading(name), Text(why)]
 
 
 def _head(sections: Mapping[str, Section]) -> list[Block]:

@@ -73,6 +73,17 @@ def test_tables_go_between_the_marks_of_a_document_and_nothing_else_changes(tmp_
         write.into(run, document)
 
 
+def test_a_section_that_another_version_measured_is_told_and_the_others_are_drawn(tmp_path: Path) -> None:
+    run = Results.create(tmp_path)
+    run.save("gateway", {"plan": {}}, {"added": {}})
+    run.save("recover", {"plan": {}}, {"faults": [], "time_lines": {}})
+    _, markdown = write.write(run)
+    text = markdown.read_text()
+    assert "`gateway.json` lacks" in text
+    assert "## Recovery" in text
+    assert "Left out or failed: run, peers, parts, ramp, scaling, soak." in text
+
+
 def test_two_runs_are_compared_by_what_both_have(tmp_path: Path) -> None:
     dice = np.random.default_rng(1)
     runs = []
