@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,9 @@ class GrpcLoad:
         stream = self._router.ConverseMany()
         reading = asyncio.create_task(self._read(stream))
         sending: asyncio.Task[None] | None = None
+        names = map(str, count())
         async for due in self._times():
-            name = str(len(self._due))
+            name = next(names)
             self._due[name] = due
             self._waiting.append(wire.ConverseRequest(id=name, request=self._question()))
             if sending is None or sending.done():

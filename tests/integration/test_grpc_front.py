@@ -204,26 +204,24 @@ async def test_a_call_that_is_cancelled_gives_its_place_back(
     fleet: Fleet, stub: Any, gateway: RunningGateway
 ) -> None:
     fleet.misbehave(hang_rate=1)
-    sent = metadata(x_request_id="told-at-the-start")
-    calls = [stub.ForwardRequest(QUESTION, metadata=sent, timeout=30) for _ in range(5)]
-    await asyncio.wait({asyncio.ensure_future(_started(call)) for call in calls})
-    for call in calls:
-        call.cancel()
-    fleet.misbehave()
+    calls = [stub.ForwardRequest(QUESTION, metadata=metadata(), timeout=30) for _ in range(5)]
 
-    async def forgotten() -> bool:
-        port = gateway.process.health_port
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def waiting() -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.process.health_port)
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         text = (await reader.read()).decode()
         writer.close()
-        return "relayfleet_gateway_waiting 0.0" in text
+        [value] = re.findall(r"^relayfleet_gateway_waiting (.*)$", text, re.MULTILINE)
+        return str(value)
 
-    await eventually(forgotten, 15.0, interval=0.2)
+    async def are(count: str) -> bool:
+        return await waiting() == count
 
-
-async def _started(call: Any) -> None:
-    await call.initial_metadata()
+    await eventually(lambda: are("5.0"), 15.0, interval=0.1)
+    for call in calls:
+        call.cancel()
+    await eventually(lambda: are("0.0"), 15.0, interval=0.1)
+    fleet.misbehave()
 
 
 FAILURES = [

@@ -131,6 +131,7 @@ async def test_an_answer_that_is_none_fails_its_question_alone() -> None:
         world.reply(records[1])
         await stream.until("a", "b")
         assert (stream.failed("a"), stream.replies["b"].status) == ("internal", "ok")
+        assert stream.replies["a"].payload.error.reason == "the answer can't be read"
 
 
 async def test_each_question_has_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
