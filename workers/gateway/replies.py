@@ -108,15 +108,20 @@ class Replies:
 
     def records(self, batch: Sequence[Received]) -> None:
         """See `Listener`."""
+        ends: dict[tuple[str, int], int] = {}
+        waited_for = kept = 0
         for record in batch:
-            if record.topic == self._topics.responses:
-                self._response(record)
-            else:
+            ends[record.topic, record.partition] = record.offset + 1
+            if record.topic != self._topics.responses:
                 self._chunk(record)
-        ends = {
-            TopicPartition(record.topic, record.partition): Position(record.offset + 1) for record in batch
-        }
-        self._keeping.mark(ends)
+            elif (key := _key_of_reply(record)) is not None:
+                if self._answer(key, record.value or b""):
+                    waited_for += 1
+                else:
+                    kept += 1
+        self._matched.inc(waited_for)
+        self._unmatched.inc(kept)
+        self._keeping.mark({TopicPartition(*place): Position(end) for place, end in ends.items()})
         if begun := self._keeping.begin():
             begun.add_done_callback(self._ended)
         if self._keeping.backlog_bytes > _MOST_UNSTORED and not self._paused:
@@ -153,20 +158,13 @@ class Replies:
 
     # -- what comes ----------------------------------------------------------------------------------------------
 
-    def _response(self, record: Received) -> None:
-        value = record.value
-        # What no gateway asked for is somebody else's; a gateway asks in JSON, and is answered so.
-        headers = dict(record.headers)
-        if value is None or value[:1] != b"{" or h.REPLY_PARTITION not in headers:
-            return
-        key = _key(headers)
-        if key is None:
-            return
+    def _answer(self, key: str, value: bytes) -> bool:
+        """An answer has come. Whether somebody waited for it."""
         waiting = self._registry.waiting(key)
-        (self._matched if waiting else self._unmatched).inc()
         for pending in waiting:
             pending.answered(Reply(value))
         self._keeping.add(key, value)
+        return bool(waiting)
 
     def _chunk(self, record: Received) -> None:
         key = _key(dict(record.headers))
@@ -256,6 +254,14 @@ class Replies:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed(error)
+
+
+def _key_of_reply(record: Received) -> str | None:
+    """None for what no gateway asked for, which is somebody else's: a gateway asks in JSON, and is answered so."""
+    headers = dict(record.headers)
+    if record.value is None or record.value[:1] != b"{" or h.REPLY_PARTITION not in headers:
+        return None
+    return _key(headers)
 
 
 def _key(headers: Mapping[str, bytes | None]) -> str | None:
