@@ -5,6 +5,7 @@ Pure: no I/O, no clock; randomness comes from a seed.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import nan
 from statistics import median
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ _LONGEST_US = 3_600_000_000  # an hour
 _DIGITS = 3
 _ROUNDS = 1000
 _CONFIDENCE = 0.95
+_FEWEST_BLOCKS = 3  # one run drawn again and again has no spread, and would look sure of itself
 _SHORTEST = 0.25  # hours that a slope's verdict needs
 
 
@@ -190,7 +192,7 @@ def knee(points: Sequence[Point], keeps: float = 0.97, bends: float = 10.0) -> f
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """B against A: the ratio of a figure, and the interval that holds it at 95 %."""
+    """B against A: the ratio of a figure, and the interval that holds it at 95 %; NaN where too few blocks tell."""
 
     a: float
     b: float
@@ -201,7 +203,7 @@ class Difference:
     @property
     def differs(self) -> bool:
         """Whether chance alone is an unlikely reason."""
-        return not self.low <= 1 <= self.high
+        return self.low > 1 or self.high < 1
 
 
 def compare(
@@ -210,6 +212,8 @@ def compare(
     """The ratio of `figure` of B to that of A, bootstrapped over blocks (seconds, or runs), which are drawn whole."""
     dice = np.random.default_rng(seed)
     whole_a, whole_b = figure(np.concatenate(a)), figure(np.concatenate(b))
+    if min(len(a), len(b)) < _FEWEST_BLOCKS:
+        return Difference(whole_a, whole_b, whole_b / whole_a, nan, nan)
     drawn = [figure(_drawn(b, dice)) / figure(_drawn(a, dice)) for _ in range(_ROUNDS // 2)]
     low, high = _interval(drawn)
     return Difference(whole_a, whole_b, whole_b / whole_a, low, high)

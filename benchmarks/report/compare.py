@@ -1,6 +1,7 @@
 """Two runs beside each other: each figure's ratio with the interval that holds it at 95 %."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,7 @@ def blocks(a: Results, b: Results) -> list[Block]:
             number(each.a, 1),
             number(each.b, 1),
             f"{each.ratio:.2f}",
-            f"{each.low:.2f} to {each.high:.2f}",
-            "differs" if each.differs else "could be chance",
+            *_sure(each),
         )
         for name, each in differences(a, b).items()
     ]
@@ -38,6 +38,12 @@ def blocks(a: Results, b: Results) -> list[Block]:
         ),
         Table(("", "A", "B", "B / A", "95 %", ""), rows),
     ]
+
+
+def _sure(each: Difference) -> tuple[str, str]:
+    if isnan(each.low):
+        return "–", "too few runs to tell"
+    return f"{each.low:.2f} to {each.high:.2f}", "differs" if each.differs else "could be chance"
 
 
 def _latencies(a: Results, b: Results) -> Iterator[tuple[str, Difference]]:
@@ -60,7 +66,7 @@ def _seconds(results: Results) -> list[Floats]:
 
 def _rates(a: Results, b: Results) -> Iterator[tuple[str, Difference]]:
     found = [dict(_runs(results.sections())) for results in (a, b)]
-    for name in found[0].keys() & found[1].keys():
+    for name in (name for name in found[0] if name in found[1]):
         one, other = ([np.asarray([rate]) for rate in each[name]] for each in found)
         yield name, compare(one, other, lambda values: float(np.median(values)))
 

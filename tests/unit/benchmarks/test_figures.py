@@ -144,3 +144,11 @@ def test_spread_is_median_least_and_most() -> None:
 
 def test_a_peer_that_was_not_measured_has_no_ratio() -> None:
     assert ratios(1000.0, {"faust": 400.0, "quix": None}) == {"faust": 2.5, "quix": None}
+
+
+def test_one_run_of_each_shows_no_difference_however_large_it_looks() -> None:
+    one, other = [np.asarray([100.0])], [np.asarray([50.0])]
+    found = compare(one, other, lambda values: float(np.median(values)))
+    assert found.ratio == 0.5
+    assert not found.differs
+    assert compare(one * 5, other * 5, lambda values: float(np.median(values))).differs
