@@ -18,7 +18,7 @@ from benchmarks.brokers import broker
 from benchmarks.store import SECTIONS, new_directory
 from workers.core.settings import Settings
 
-_SOAK = {"short": "30", "full": "4500"}  # seconds; the full one is an hour after its warm-up
+_SOAK = {"short": "25", "full": "4500"}  # seconds; the full one is an hour after its warm-up
 _LONGEST = 300.0  # seconds of a section's short form; what hangs must not keep the others from running
 _ALONE = "recover"  # it kills its broker, so that it has one of its own
 

@@ -89,7 +89,8 @@ def run(
         runs=1 if short else runs,
         burst=min(burst, 40_000) if short else burst,
         rates=(running.SHORT_RATES if short else running.RATES) if sweep else (),
-        sweep_seconds=4.0 if short else 10.0,
+        sweep_seconds=3.0 if short else 10.0,
+        baseline_seconds=5.0 if short else 10.0,
         warmup=2.0 if short else 5.0,
         arrivals=arrivals,
         seed=seed,
@@ -126,8 +127,8 @@ def recover(
         faults=tuple(kill) if kill else recovery.FAULTS,
         rate=min(rate, 300.0) if short else rate,
         warmup=2.0 if short else 4.0,
-        before=3.0 if short else 6.0,
-        after=min(seconds, 7.0) if short else seconds,
+        before=2.0 if short else 6.0,
+        after=min(seconds, 6.0) if short else seconds,
         workers=workers,
         named=named,
         seed=seed,
@@ -223,7 +224,7 @@ def ramp(
     steps = tuple(int(text) for text in users.split(",")) if users else ramping.STEPS
     plan = ramping.Plan(
         steps=(100, 250, 500, 1000) if short and not users else steps,
-        hold=min(hold, 6.0) if short else hold,
+        hold=min(hold, 5.0) if short else hold,
         settle=2.0 if short else 3.0,
         pace=pace,
         delay_ms=delay_ms,
@@ -254,7 +255,7 @@ def part(
         ),
         "parts": lambda started, results, say: single.parts(started, single.Plan(short), results, say),
         "gateway": lambda started, results, say: front.gateway(
-            started, front.Plan(seconds=6.0, runs=1) if short else front.Plan(), results, say
+            started, front.Plan(seconds=5.0, runs=1) if short else front.Plan(), results, say
         ),
     }
     if name not in known:

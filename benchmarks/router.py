@@ -32,7 +32,7 @@ from workers.core.clock import SystemClock
 
 PARTITIONS = 4
 WITHIN = 60.0  # seconds until everything must have come
-HOP_SECONDS = 6
+HOP_SECONDS = 5
 TEXTS = ("推荐一款5000元以内的笔记本电脑", "电脑蓝屏怎么办", "my parcel has not arrived yet")
 
 

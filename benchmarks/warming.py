@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer
 
 from benchmarks.load.backlog import PARTITIONS, create
 
-LONGEST = 30.0  # seconds
+LONGEST = 25.0  # seconds
 SPAN = 2.0  # seconds between two looks at the broker's CPU
 _PATIENCE = 3  # spans without anything better
 _FEWEST = 6  # spans

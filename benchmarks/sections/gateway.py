@@ -143,7 +143,7 @@ def _at_once(made: Fleet, plan: Plan, users: int, say: Say) -> dict[str, Any]:
     """So many users, each with one request under way all the time."""
     spec = Spec(f"{made.gateway_url}/api/forward", FORWARD, 0.0, plan.seconds, "", users=users)
     call(replace(spec, seconds=3.0), {})
-    runs = [call(spec, made.pids(), 3.0) for _ in range(plan.runs)]
+    runs = [call(spec, made.pids(), 2.0) for _ in range(plan.runs)]
     p99 = spread([_quantile(each, "p99") for each in runs])
     rate = spread([each.achieved() for each in runs])
     errors = sum(each.errors for each in runs)

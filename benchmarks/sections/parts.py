@@ -31,7 +31,7 @@ def commands(kafka: str, plan: Plan) -> Mapping[str, Sequence[str]]:
         "worker": ("worker", "--messages", messages, "--runs", runs, *on),
         "backend": ("backend", "--calls", "10000" if plan.short else "30000", "--runs", runs),
         "kafka_adapter": ("kafka_adapter", kafka, "--count", "50000" if plan.short else "200000"),
-        "dead_letters": ("dead_letters", "--letters", "20000" if plan.short else "100000", *on),
+        "dead_letters": ("dead_letters", "--letters", "10000" if plan.short else "100000", *on),
         "classification": ("classification", "--messages", "10000" if plan.short else "50000", "--runs", "5"),
     }
 

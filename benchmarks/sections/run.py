@@ -42,6 +42,7 @@ class Plan:
     seconds: float = 30.0
     warmup: float = 5.0
     runs: int = 5
+    baseline_seconds: float = 10.0
     burst: int = 100_000
     rates: Sequence[float] = RATES
     sweep_seconds: float = 10.0
@@ -77,7 +78,7 @@ def run(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]
 def topic_to_topic(made: Fleet, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """One at a time, at the given rate, as fast as it goes, and at rising rates."""
     drive(made, plan.load(plan.rate, plan.warmup))  # warms up everything, Java above all
-    baseline = drive(made, plan.load(ONE_AT_A_TIME, min(plan.seconds, 10.0))).summary()
+    baseline = drive(made, plan.load(ONE_AT_A_TIME, min(plan.seconds, plan.baseline_seconds))).summary()
     say(f"one at a time: {_in_words(baseline)}")
     steady = [_steady(made, plan, number, results, say) for number in range(plan.runs)]
     waits = queue_waits(made.kafka.bootstrap, made.logs)
@@ -182,7 +183,9 @@ def through_gateway(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
     spec = HttpSpec(f"{made.gateway_url}/api/forward", FORWARD, 0.0, plan.seconds, "")
     pids = made.pids()
     call(replace(spec, rate=plan.rate / 2, seconds=plan.warmup), pids)
-    baseline = call(replace(spec, rate=ONE_AT_A_TIME, seconds=min(plan.seconds, 10.0)), pids).summary()
+    baseline = call(
+        replace(spec, rate=ONE_AT_A_TIME, seconds=min(plan.seconds, plan.baseline_seconds)), pids
+    ).summary()
     say(f"gateway, one at a time: {_in_words(baseline)}")
     steady = []
     for number in range(plan.runs):
