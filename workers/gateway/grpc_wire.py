@@ -50,7 +50,7 @@ def fields_of(request: wire.RequestMessage, message_id: str | None, source: str 
 def message_of(value: bytes) -> wire.ResponseMessage:
     """A response envelope as it came, field by field. Raises `DecodeError`.
 
-    What is read here the fleet has written and checked; read as a typed envelope first it would cost six times as much.
+    What is read here the fleet has written and checked; read as a typed envelope first it would cost eight times as much.
     """
     try:
         return _message(orjson.loads(value))
