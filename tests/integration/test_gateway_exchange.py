@@ -10,6 +10,7 @@ import pytest
 from tests.support import eventually
 from tests.unit.gateway.world import World
 from workers.core.deadlines import Deadline
+from workers.core.records import Received
 from workers.core.topology.gateway import Cors, Gateway, Limits
 from workers.gateway.app import build_app
 from workers.gateway.auth import Authenticator
@@ -29,7 +30,7 @@ class Connection:
         self._server = server
         self._reader = reader
         self._writer = writer
-        self._replied = 0
+        self._answered: set[str] = set()
 
     @property
     def under_way(self) -> int:
@@ -47,11 +48,16 @@ class Connection:
         """Send these bytes."""
         self._writer.write(data)
 
-    async def reply(self, text: str, **fields: object) -> None:
-        """The fleet answers the oldest question that it has not answered."""
-        requests = await eventually(lambda: self.world.requests()[self._replied :])
-        self._replied += 1
-        self.world.reply(requests[0], text, **fields)
+    async def reply(self, text: str, message_id: bytes = b"", **fields: object) -> None:
+        """The fleet answers the question with this id, else the one that it has not answered."""
+
+        def asked() -> list[Received]:
+            left = [each for each in self.world.requests() if each.position not in self._answered]
+            return [each for each in left if message_id in (each.value or b"")]
+
+        (request, *_) = await eventually(asked)
+        self._answered.add(request.position)
+        self.world.reply(request, text, **fields)
 
     async def read(self) -> tuple[bytes, bytes]:
         """The head and the body of the next answer."""
@@ -102,14 +108,13 @@ async def test_a_connection_is_kept_and_every_answer_says_whose_it_is() -> None:
 
 async def test_questions_sent_without_waiting_are_answered_in_their_order() -> None:
     async with connected() as client:
-        client.say()
-        client.say(b"prefer: wait=0")
-        client.say()
-        await client.reply("first")
+        client.say(b"idempotency-key: one")
+        client.say(b"idempotency-key: two", b"prefer: wait=0")
+        client.say(b"idempotency-key: three")
+        await client.reply("first", b"one")
         assert text_of((await client.read())[1]) == "first"
         assert (await client.read())[0].startswith(b"HTTP/1.1 202")
-        await client.reply("the second's, which nobody waits for")
-        await client.reply("third")
+        await client.reply("third", b"three")
         assert text_of((await client.read())[1]) == "third"
 
 
@@ -169,7 +174,7 @@ async def test_an_answer_may_be_a_stream_or_a_problem() -> None:
         assert b"event: response\r\n" in told.replace(b"\n", b"\r\n")
 
 
-async def test_a_connection_is_closed_after_it_has_said_nothing_for_long_enough_and_no_sooner() -> None:
+async def test_a_connection_that_was_used_is_closed_after_it_has_said_nothing_for_long_enough() -> None:
     async with connected(Gateway(confirm=1, idle=1)) as client:
         client.say()
         await client.reply("one")
