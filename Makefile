@@ -12,7 +12,7 @@ export UV_LINK_MODE ?= copy
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check format lock bench docs chaos clean
+.PHONY: help install up test compiled wheel test-compiled check format lock bench docs chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,19 @@ up: $(STAMP) $(PROTO) ## the whole fleet on this machine, with a real Kafka and 
 test: $(STAMP) $(PROTO) ## every test, on a real broker
 	$(BIN)/python -m pytest $(ARGS)
 
+compiled: $(STAMP) $(PROTO) ## build/compiled: this tree with the worker's hot paths compiled; needs a C compiler
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@git ls-files -z | tar -c --null -T - | tar -x -C build/compiled
+	@cp schemas/relayfleet_pb2* build/compiled/schemas/
+	cd build/compiled && $(CURDIR)/$(BIN)/python setup.py --quiet compile
+
+wheel: compiled ## dist/: a wheel of that, for this Python and machine
+	cd build/compiled && $(CURDIR)/$(BIN)/python setup.py --quiet compile bdist_wheel --dist-dir $(CURDIR)/dist
+
+test-compiled: compiled ## the tests of what is compiled, and of the whole chain in that form
+	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest tests/unit/inference tests/unit/policies tests/unit/backends \
+	  tests/unit/kafka tests/unit/test_codec_*.py tests/unit/test_schemas_headers.py tests/e2e/test_chain.py $(ARGS)
+
 check: $(STAMP) $(PROTO) ## linters, formatting, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,8 +61,9 @@ format: $(STAMP) $(PROTO) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) $(PROTO) ## the short form of the benchmarks
-	@$(BIN)/python -m benchmarks $(ARGS)
+# As it is deployed: a wheel of it is compiled. Not the working directory's modules: those of build/compiled.
+bench: compiled ## the short form of the benchmarks
+	@PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(STAMP) $(PROTO) ## write the pages that follow from the code
 	@$(BIN)/python -m tests.documents

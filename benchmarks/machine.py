@@ -11,6 +11,7 @@ import psutil
 
 from workers.core.clock import SystemClock
 from workers.local.kafka_jars import kafka_version, read_pins
+from workers.policies import retry
 
 _PACKAGES = (
     "relayfleet",
@@ -62,6 +63,8 @@ def _versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    if not str(retry.__file__).endswith(".py") and "relayfleet" in found:
+        found["relayfleet"] += ", compiled"
     return found
 
 

@@ -156,7 +156,7 @@ def _binary(
     wire = WireFormat.CLOUDEVENTS_BINARY
     attributes: dict[str, Any] = dict(cloudevents.read_attributes(headers))
     if framed:
-        data = avro.unpack(_framed(value, schemas, signs, wire), _PAYLOAD, wire, "payload.")
+        data: Any = avro.unpack(_framed(value, schemas, signs, wire), _PAYLOAD, wire, "payload.")
     else:
         kind = _media_type(signs.get(CONTENT_TYPE, b"")) or "application/json"
         data = cloudevents.read_data(value, kind, wire)
