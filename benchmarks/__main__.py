@@ -23,17 +23,18 @@ _LONGEST = 300.0  # seconds of a section's short form; what hangs must not keep 
 _ALONE = "recover"  # it kills its broker, so that it has one of its own
 
 
-def sections(kafka: str, *, full: bool) -> dict[str, Sequence[str]]:
-    """The commands, by section."""
+def sections(kafka: str, *, full: bool, runs: int | None = None) -> dict[str, Sequence[str]]:
+    """The commands, by section; `runs`: how often they repeat what they repeat."""
     form: tuple[str, ...] = () if full else ("--short",)
     on = (*form, "--kafka", kafka)
+    again = ("--runs", str(runs)) if runs else ()
     commands = {
-        "run": ("run", *on),
-        "peers": ("peers", *on),
-        "parts": ("part", "parts", *on),
-        "gateway": ("part", "gateway", *on),
+        "run": ("run", *on, *again),
+        "peers": ("peers", *on, *again),
+        "parts": ("part", "parts", *on, *again),
+        "gateway": ("part", "gateway", *on, *again),
         "ramp": ("ramp", *on),
-        "scaling": ("part", "scaling", *on),
+        "scaling": ("part", "scaling", *on, *again),
         "soak": ("soak", "--seconds", _SOAK["full" if full else "short"], *on),
         _ALONE: ("recover", *form),
     }
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument(
         "--only", metavar="SECTION", action="append", choices=SECTIONS, help="one section, repeatable"
     )
+    parser.add_argument("--runs", type=int, metavar="N", help="repeat N times; default: 1, with --full 5")
     parser.add_argument("--out", type=Path, help="where results go; default: .relayfleet/bench/<time>")
     parser.add_argument("--into", type=Path, help="also put the tables into this Markdown file")
     given = parser.parse_args()
@@ -62,7 +64,7 @@ def main() -> int:
 
 def _measure(given: argparse.Namespace, out: Path) -> dict[str, "Told"]:
     """Run what is wanted; on one broker, which is warm, and which ends before the one that is killed starts."""
-    limit = None if given.full else _LONGEST
+    limit = None if given.full or given.runs else _LONGEST
     told = {}
     wanted = [name for name in SECTIONS if not given.only or name in given.only]
     together = [name for name in wanted if name != _ALONE]
@@ -70,7 +72,7 @@ def _measure(given: argparse.Namespace, out: Path) -> dict[str, "Told"]:
         began = time.monotonic()
         with broker(given.kafka, _say) as kafka:
             told["broker"] = Told(time.monotonic() - began, 0)
-            commands = sections(kafka.bootstrap, full=given.full)
+            commands = sections(kafka.bootstrap, full=given.full, runs=given.runs)
             for name in together:
                 told[name] = _run(name, (*commands[name], "--out", str(out)), limit)
     if _ALONE in wanted:

@@ -1,6 +1,7 @@
 """`relayfleet bench`: the benchmarks as commands."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,6 +30,10 @@ OutOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="The same seed sends at the same times.")]
 ShortOption = Annotated[bool, typer.Option("--short", help="A minute instead of many; less sure.")]
+RunsOption = Annotated[
+    int | None,
+    typer.Option("--runs", min=1, help="How often it is repeated.", show_default="5, with --short 1"),
+]
 GatewayOption = Annotated[
     bool, typer.Option("--gateway/--no-gateway", help="Also measure through the HTTP gateway.")
 ]
@@ -55,6 +60,10 @@ def section(
     raise typer.Exit(ExitCode.FAILED if found.get("lost") else ExitCode.DONE)
 
 
+def _runs(*, short: bool) -> int:
+    return 1 if short else 5
+
+
 def speaker(output: Output) -> Say:
     """Where progress goes: beside a JSON object, to standard error."""
     console = Console(stderr=output is Output.JSON, soft_wrap=True, highlight=False)
@@ -65,7 +74,7 @@ def speaker(output: Output) -> Say:
 def run(
     rate: Annotated[float, typer.Option(min=1, help="Messages a second of the steady load.")] = 1000.0,
     seconds: Annotated[float, typer.Option(min=1, help="How long each steady run lasts.")] = 30.0,
-    runs: Annotated[int, typer.Option(min=1, help="How often it is repeated.")] = 5,
+    runs: RunsOption = None,
     burst: Annotated[
         int, typer.Option(min=100, help="Messages sent at once, for the highest rate.")
     ] = 100_000,
@@ -86,7 +95,7 @@ def run(
     plan = running.Plan(
         rate=rate,
         seconds=min(seconds, 8.0) if short else seconds,
-        runs=1 if short else runs,
+        runs=runs or _runs(short=short),
         burst=min(burst, 40_000) if short else burst,
         rates=(running.SHORT_RATES if short else running.RATES) if sweep else (),
         sweep_seconds=3.0 if short else 10.0,
@@ -149,7 +158,7 @@ def peers(
         list[str] | None,
         typer.Option(help="Whom to measure, repeatable: faststream, quix, faust, bare, litellm."),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often each is measured, turn by turn.")] = 5,
+    runs: RunsOption = None,
     seconds: Annotated[float, typer.Option(min=1, help="For how long each time.")] = 6.0,
     gateway: GatewayOption = True,
     short: ShortOption = False,
@@ -162,7 +171,7 @@ def peers(
 
     plan = others.Plan(
         names=tuple(peer) if peer else others.NAMES,
-        runs=1 if short else runs,
+        runs=runs or _runs(short=short),
         seconds=min(seconds, 3.0) if short else seconds,
         messages=60_000 if short else 120_000,
         gateway=gateway,
@@ -236,6 +245,7 @@ def ramp(
 @app.command(hidden=True)
 def part(
     name: Annotated[str, typer.Argument(help="scaling, parts or gateway: what `make bench` also measures.")],
+    runs: RunsOption = None,
     short: ShortOption = False,
     kafka: KafkaOption = None,
     out: OutOption = None,
@@ -246,17 +256,13 @@ def part(
     from benchmarks.sections import parts as single
     from benchmarks.sections import scaling as scales
 
+    times = runs or _runs(short=short)
+    scaled = scales.Plan(in_flight=(1000,), seconds=3.0) if short else scales.Plan()
+    fronted = front.Plan(seconds=5.0) if short else front.Plan()
     known: dict[str, Section] = {
-        "scaling": lambda started, results, say: scales.scaling(
-            started,
-            scales.Plan(in_flight=(1000,), seconds=3.0, runs=1) if short else scales.Plan(),
-            results,
-            say,
-        ),
-        "parts": lambda started, results, say: single.parts(started, single.Plan(short), results, say),
-        "gateway": lambda started, results, say: front.gateway(
-            started, front.Plan(seconds=5.0, runs=1) if short else front.Plan(), results, say
-        ),
+        "scaling": lambda on, results, say: scales.scaling(on, replace(scaled, runs=times), results, say),
+        "parts": lambda on, results, say: single.parts(on, single.Plan(short, times), results, say),
+        "gateway": lambda on, results, say: front.gateway(on, replace(fronted, runs=times), results, say),
     }
     if name not in known:
         fail(UsageError(f"there is no {name}: {', '.join(known)}"))

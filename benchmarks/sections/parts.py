@@ -19,11 +19,12 @@ class Plan:
     """How much of each."""
 
     short: bool = False
+    runs: int = 5
 
 
 def commands(kafka: str, plan: Plan) -> Mapping[str, Sequence[str]]:
     """What is measured, and the command that does it."""
-    runs = "1" if plan.short else "5"
+    runs = str(plan.runs)
     messages = "40000" if plan.short else "100000"
     on = ("--kafka", kafka)
     return {
