@@ -61,7 +61,7 @@ format: $(STAMP) $(PROTO) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# As it is deployed: a wheel of it is compiled. Not the working directory's modules: those of build/compiled.
+# What a wheel of `make wheel` runs: the modules of build/compiled, and not those of the working directory.
 bench: compiled ## the short form of the benchmarks
 	@PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -m benchmarks $(ARGS)
 

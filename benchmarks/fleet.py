@@ -139,9 +139,10 @@ class Fleet:
             self.until_ready(part)
 
     def add(self, kind: str) -> None:
-        """One more router or worker, in service when this returns."""
+        """One more router, worker or gateway, in service when this returns."""
         number = sum(1 for name in self.parts if name.split(" ")[0] == kind)
-        self.until_ready(self._launch_process(kind, number))
+        options = self._gateway_options(number) if kind == "gateway" else ()
+        self.until_ready(self._launch_process(kind, number, *options))
 
     def kill(self, name: str) -> None:
         """SIGKILL, and wait until it is gone."""

@@ -60,12 +60,13 @@ class Plan:
 
 def run(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """Measure, and save what was found."""
-    shape = Shape(stub={"delay-ms": plan.delay_ms}, gateways=int(plan.gateway))
+    shape = Shape(stub={"delay-ms": plan.delay_ms})
     with fleet(kafka, shape) as made:
         found: dict[str, Any] = {"backend_ceiling": uvloop.run(ceiling(made.stub_url, 2.0))}
         say(f"the stub backend answers {found['backend_ceiling']:,.0f} calls a second at most")
         found["topic"] = topic_to_topic(made, plan, results, say)
         if plan.gateway:
+            made.add("gateway")  # not before: it reads every response, and nobody asked it
             found["gateway"] = through_gateway(made, plan, say)
     settings = {"plan": asdict(plan), "fleet": shape.as_dict(), "seed": plan.seed}
     topic = found["topic"]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 import pytest
@@ -37,6 +38,17 @@ class Connection:
         """Questions whose heads have come."""
         running = self._server._server
         return len(running.server_state.tasks) if running is not None else 0
+
+    @property
+    def queued(self) -> int:
+        """Questions whose heads have come, and which wait for the answer of one before them."""
+        running = self._server._server
+        connections: set[Any] = set(running.server_state.connections) if running is not None else set()
+        return sum(len(each.pipeline) for each in connections)
+
+    def hang_up(self) -> None:
+        """Close without waiting for an answer."""
+        self._writer.close()
 
     def say(self, *headers: bytes, target: bytes = b"/api/forward HTTP/1.1", body: bytes = BODY) -> None:
         """Send a question, or the beginning of one."""
@@ -179,6 +191,33 @@ async def test_a_connection_that_was_used_is_closed_after_it_has_said_nothing_fo
         client.say()
         await client.reply("one")
         await client.read()
+        assert await client.rest() == b""
+
+
+async def test_bytes_that_begin_no_request_keep_no_connection_open() -> None:
+    async with connected(Gateway(confirm=1, idle=1)) as client:
+        client.say()
+        await client.reply("one")
+        await client.read()
+        client.write(b"\r\n")
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_is_gone_gives_back_the_place_of_a_question_that_others_wait_behind() -> None:
+    async with connected() as client:
+        client.say(b"idempotency-key: one")
+        await eventually(client.world.requests)
+        client.say(b"idempotency-key: two")
+        await eventually(lambda: client.queued)
+        client.hang_up()
+        await eventually(lambda: client.world.relay.admission.in_flight == 0)
+
+
+async def test_an_upgrade_with_too_many_headers_is_refused_as_any_other() -> None:
+    async with connected() as client:
+        many = [b"x-%d: 1" % number for number in range(500)]
+        client.say(b"connection: upgrade", b"upgrade: websocket", *many)
+        assert (await client.read())[0].startswith(b"HTTP/1.1 431")
         assert await client.rest() == b""
 
 

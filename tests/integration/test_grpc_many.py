@@ -178,6 +178,19 @@ async def test_nobody_asks_on_with_a_key_that_was_taken_away() -> None:
         await eventually(lambda: not len(world.registry))
 
 
+async def test_a_key_that_was_taken_away_asks_no_further_question_of_a_message_that_came_before() -> None:
+    acme, other = Tenant(keys=(hash_of(KEY),)), Tenant(keys=(hash_of(new_key()),))
+    settings = Gateway(confirm=1, limits=Limits(in_flight_per_client=1))
+    async with opened(settings, (("x-api-key", KEY),), acme=acme) as (world, server, stream):
+        await stream.ask("a", "b")
+        [record] = await asked(world, "a")
+        server.parts.authenticator.follow({"acme": other})
+        world.clock.advance(2.0)
+        world.reply(record)
+        assert await stream.call.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert len(world.requests()) == 1
+
+
 async def test_too_many_at_once_wait_for_their_turn_and_none_is_refused() -> None:
     async with opened(Gateway(confirm=1, limits=Limits(in_flight_per_client=2))) as (world, _, stream):
         names = [str(number) for number in range(9)]

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from schemas import relayfleet_pb2 as wire
+from workers.gateway.auth import Identity
 from workers.gateway.grpc_desk import Call, Desk, Wish, bug
 from workers.gateway.grpc_outbox import Outbox
 from workers.gateway.grpc_wire import refused
 from workers.gateway.refusals import RefusalError, invalid, throttled
 
-_IDENTIFY_EVERY = 1.0  # seconds: a stream may outlive its client's key
-
-_LINGER = (
-    0.005  # seconds that a reply waits for others: a message costs the gateway more than what it carries
-)
+_IDENTIFY_EVERY = 1.0
+"""Seconds: a stream may outlive its client's key."""
+_LINGER = 0.005
+"""Seconds that a reply waits for others: a message costs the gateway more than what it carries."""
 
 
 class Conversation:
@@ -30,6 +30,9 @@ class Conversation:
         self._alone = alone
         self._most = int(settings.websocket.in_flight if alone else settings.limits.in_flight_per_client)
         self._room = asyncio.Event()
+        self._shown: tuple[Identity, float] | None = (
+            None  # who asks, and when (monotonic) that was last looked at
+        )
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         room = settings.limits.stream_buffer
@@ -45,20 +48,23 @@ class Conversation:
                     await asyncio.wait(self._tasks.values())
                 self._outbox.close()
         except ExceptionGroup as failures:
-            refusals = failures.subgroup(RefusalError)
-            raise (failures if refusals is None else refusals.exceptions[0]) from None
+            raise (failures.subgroup(RefusalError) or failures).exceptions[0] from None
         finally:
             for task in self._tasks.values():
                 task.cancel()
 
     async def _listen(self, messages: AsyncIterator[Sequence[wire.ConverseRequest]]) -> None:
-        clock = self._desk.clock
-        self._identity, identified = await self._desk.identify(self._call), clock.monotonic()
+        await self._identify()
         async for requests in messages:
-            if clock.monotonic() - identified > _IDENTIFY_EVERY:
-                self._identity, identified = await self._desk.identify(self._call), clock.monotonic()
             for request in requests:
                 await self._take(request)
+
+    async def _identify(self) -> Identity:
+        """Who asks, now. Raises `RefusalError` for who may not any more."""
+        now = self._desk.clock.monotonic()
+        if self._shown is None or now - self._shown[1] > _IDENTIFY_EVERY:
+            self._shown = await self._desk.identify(self._call), now
+        return self._shown[0]
 
     async def _take(self, request: wire.ConverseRequest) -> None:
         name = request.id
@@ -79,19 +85,21 @@ class Conversation:
             while len(self._tasks) >= self._most:
                 self._room.clear()
                 await self._room.wait()
-            task = self._tasks[name] = self._loop.create_task(self._ask(request))
+            # After the wait for room: a message may hold more questions than its key lives.
+            asking = self._ask(request, await self._identify())
+            task = self._tasks[name] = self._loop.create_task(asking)
             task.add_done_callback(partial(self._over, name))
 
     def _over(self, name: str, _: "asyncio.Task[None]") -> None:
         del self._tasks[name]
         self._room.set()
 
-    async def _ask(self, request: wire.ConverseRequest) -> None:
+    async def _ask(self, request: wire.ConverseRequest, identity: Identity) -> None:
         desk = self._desk
         try:
             timeout = request.timeout if request.HasField("timeout") else None
             wish = Wish(request.message_id, request.stream, timeout, request.target)
-            question = desk.question(request.request, self._call, self._identity, wish)
+            question = desk.question(request.request, self._call, identity, wish)
             with await desk.relay.submit(question) as pending:
                 if question.stream:
                     answer = await desk.pieces(pending, question, partial(self._piece, request.id))

@@ -15,7 +15,7 @@ Write = Callable[[Sequence[wire.ConverseReply]], Awaitable[None]]
 class Outbox:
     """Keeps up to `room` bytes for a client that is slow; who has more waits.
 
-    A reply leaves `linger` seconds after it came at the latest, with those that came until then.
+    A reply waits `linger` seconds for others at most, and for the replies before it to be written.
     """
 
     def __init__(self, write: Write, room: int, linger: float = 0.0) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import structlog
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,8 +11,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-log = structlog.get_logger()
 
 JSON = (b"content-type", b"application/json")
 
@@ -86,8 +83,13 @@ class Exchange(RequestResponseCycle):
             self.on_response = _nothing
 
     def take_body(self) -> bytes | None:
-        """The body where all of it has come."""
-        return None if self.more_body or self.disconnected else bytes(self.body)
+        """The body where all of it has come; it is kept here no more."""
+        if self.more_body or self.disconnected:
+            return None
+        body, self.body = bytes(self.body), bytearray()
+        self.message_event.clear()
+        self.flow.resume_reading()
+        return body
 
     async def answer(self, response: Response, more: list[tuple[bytes, bytes]]) -> None:
         """Write a response, with more headers."""

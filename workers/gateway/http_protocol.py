@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
 
 _HTTP2_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
-
-
-_FORWARD = {"method": "POST", "path": FORWARD, "raw_path": FORWARD.encode()}
+_FORWARD_SCOPE = {"method": "POST", "path": FORWARD, "raw_path": FORWARD.encode()}
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -41,6 +39,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
         self._silent_since: float | None = None  # loop time; None: a request is under way
+        self._running: RequestResponseCycle | None = None
         self._always: dict[str, Any] = {}  # of every request's scope
 
     def connection_made(self, transport: Any) -> None:
@@ -68,6 +67,10 @@ class BoundedHttp(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         self._head_came()
         super().connection_lost(exc)
+        # uvicorn tells the request that came last, which may wait behind this one.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
 
@@ -108,6 +111,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head, self._received = False, 0
+        self._silent_since = None
         if self._patience is not None:
             self._head_came()
         if self.transport.is_closing():
@@ -115,7 +119,7 @@ class BoundedHttp(HttpToolsProtocol):
         scope = {**self._always, "headers": self.headers}
         self.scope = cast("HTTPScope", scope)
         if self._answer is not None and self._asks():
-            scope.update(_FORWARD)
+            scope.update(_FORWARD_SCOPE)
             self._take(Exchange(self, self._answer, keep_alive=self.parser.should_keep_alive()))
         else:
             scope["state"] = self.app_state.copy()
@@ -125,7 +129,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Whether this is a question to `FORWARD` as most are: with nothing that ASGI's stack looks after."""
         parser = self.parser
         return (
-            self.url == _FORWARD["raw_path"]
+            self.url == _FORWARD_SCOPE["raw_path"]
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and not self.expect_100_continue
@@ -142,6 +146,14 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        """Not where the head was refused: it has no scope."""
+        return not self.transport.is_closing() and super()._should_upgrade()
 
     def on_response_complete(self) -> None:
         """An answer is written."""
@@ -169,8 +181,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
-        """Something was said; the timer finds out."""
-        self._silent_since = None
+        """The timer stays: what it looks at ends with the next head, and not with whatever byte is sent."""
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
