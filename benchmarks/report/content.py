@@ -54,8 +54,8 @@ def _head(sections: Mapping[str, Section]) -> list[Block]:
         loads = ", ".join(f"{name} {sections[name]['machine']['load_before']:g}" for name in busy)
         said.append(
             Text(
-                f"The machine was in use by other work when these sections began (load average: {loads}): "
-                "their figures are too low, and vary more than they would alone."
+                f"The load average was high when these sections began ({loads}; behind another section it is that "
+                "one's). Where other work uses the machine, figures are too low, and vary more than they would alone."
             )
         )
     return said
