@@ -1,5 +1,6 @@
 """One, two and four worker processes with a slow model: does a process more bring as much as the first one?"""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -13,6 +14,11 @@ from benchmarks.store import Results
 from benchmarks.watch import Watch, busiest
 
 Say = Callable[[str], None]
+
+
+_SHARED_OUT_WITHIN = 12.0
+"""Seconds until every worker has its partitions: the first gives its own up at one heartbeat, and the others, who are
+ready before, get them at the next; the broker's heartbeats are 5 s apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ def one(kafka: Broker, plan: Plan, in_flight: int, count: int, say: Say) -> dict
     for _ in range(plan.runs):
         shape = Shape(routers=0, workers=count, concurrency=in_flight, stub={"delay-ms": plan.delay_ms})
         with fleet(kafka, shape) as made:
+            if count > 1:
+                time.sleep(_SHARED_OUT_WITHIN)
             messages = int(most * (plan.seconds + 2))
             fill(kafka.bootstrap, f"{made.requests}.llm", messages)
             with Watch(made.pids()) as watch:

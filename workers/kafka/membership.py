@@ -53,6 +53,10 @@ def member_config(
         "auto.offset.reset": policy.start_at,
         "max.poll.interval.ms": int(policy.max_poll_interval * 1000),
     }
+    if protocol == "consumer":
+        # Topic by topic. The broker's default evens out numbers over all topics: one worker then gets the requests and
+        # another the delay topics, which hold next to nothing.
+        settings["group.remote.assignor"] = "range"
     if protocol == "classic":
         settings["partition.assignment.strategy"] = "cooperative-sticky"
         settings["session.timeout.ms"] = int(policy.session_timeout * 1000)
