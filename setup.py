@@ -28,10 +28,9 @@ HOT = {
 }
 
 
-class Proto(Command):
-    """Write relayfleet_pb2.py, its types and relayfleet_pb2_grpc.py beside the .proto."""
+class Step(Command):
+    """A command without options."""
 
-    description = "make the code of the .proto"
     user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
@@ -39,6 +38,12 @@ class Proto(Command):
 
     def finalize_options(self) -> None:
         """See `Command`."""
+
+
+class Proto(Step):
+    """Write relayfleet_pb2.py, its types and relayfleet_pb2_grpc.py beside the .proto."""
+
+    description = "make the code of the .proto"
 
     def run(self) -> None:
         """See `Command`."""
@@ -50,17 +55,10 @@ class Proto(Command):
             raise SystemExit(f"protoc refused {PROTO}")
 
 
-class Compile(Command):
+class Compile(Step):
     """Compile the hot paths in place, and into what is built after it."""
 
     description = "compile the hot paths with mypyc"
-    user_options: ClassVar[list[tuple[str, str, str]]] = []
-
-    def initialize_options(self) -> None:
-        """See `Command`."""
-
-    def finalize_options(self) -> None:
-        """See `Command`."""
 
     def run(self) -> None:
         """See `Command`."""

@@ -5,18 +5,19 @@ The broker has what it is given at once, and the fleet's answer follows at the n
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from uvicorn.server import ServerState
 
+from benchmarks.hot_kafka import Publisher, Subscription
 from schemas import headers as h
 from workers.core.clock import SystemClock
 from workers.core.deadlines import Deadline
 from workers.core.interpreter import calm_collector
 from workers.core.metrics import Metrics
-from workers.core.ports import Listener, Publisher, Subscription
+from workers.core.ports import Listener
 from workers.core.records import Outgoing, Position, Received, TopicPartition
 from workers.core.topology.gateway import Gateway
 from workers.gateway.app import build_app
@@ -34,7 +35,9 @@ from workers.stores.answers_memory import MemoryAnswerStore
 
 USERS = 100
 TOPICS = Topics("model_responses", "model_chunks")
-PARTITIONS = 4
+ASSIGNED = {
+    TopicPartition(topic, at): Position(0) for topic in (TOPICS.responses, TOPICS.chunks) for at in range(4)
+}
 BODY = (
     '{"text": "推荐一款5000元以内的笔记本电脑", "context": {"user_history": ["之前咨询过显示器"]}}'.encode()
 )
@@ -75,54 +78,17 @@ class _Transport(asyncio.Transport):
         """See `asyncio.BaseTransport`."""
 
 
-class _Publisher:
-    """Delivers everything at the next turn of the loop, and keeps it."""
+class _Keeping(Publisher):
+    """Keeps what it delivers."""
 
     def __init__(self) -> None:
-        self.delivered: list[Outgoing] = []
+        super().__init__()
+        self.records: list[Outgoing] = []
 
     def deliver(self, records: Sequence[Outgoing]) -> "asyncio.Future[None]":
         """See `Publisher`."""
-        self.delivered += records
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        loop.call_soon(done.set_result, None)
-        return done
-
-    def post(self, record: Outgoing) -> None:
-        """See `Publisher`."""
-
-    async def close(self, deadline: Deadline) -> int:
-        """See `Publisher`."""
-        return 0
-
-
-class _Subscription:
-    """Has all partitions, and what it is given."""
-
-    listener: Listener
-
-    async def start(self, listener: Listener) -> None:
-        """See `Subscription`."""
-        self.listener = listener
-        for topic in (TOPICS.responses, TOPICS.chunks):
-            listener.assigned({TopicPartition(topic, at): Position(0) for at in range(PARTITIONS)})
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Subscription`."""
-
-    def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Subscription`."""
-
-    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """See `Subscription`."""
-
-    async def lag(self) -> Mapping[TopicPartition, int]:
-        """See `Subscription`."""
-        return {}
-
-    async def close(self, deadline: Deadline) -> None:
-        """See `Subscription`."""
+        self.records += records
+        return super().deliver(records)
 
 
 def _answer(request: Outgoing, offset: int) -> Received:
@@ -135,7 +101,7 @@ def _answer(request: Outgoing, offset: int) -> Received:
 
 async def ask(messages: int) -> float:
     """Ask through as many connections as there are users, one question each at a time; returns seconds of CPU."""
-    settings, publisher, subscription = Gateway(), _Publisher(), _Subscription()
+    settings, publisher, subscription = Gateway(), _Keeping(), Subscription(ASSIGNED)
     deps = _deps(settings, publisher, subscription)
     authenticator = Authenticator(settings, {}, None)
     parts = Parts(Relay(deps), authenticator, settings, deps.metrics, deps.clock)
@@ -176,7 +142,7 @@ def _deps(settings: Gateway, publisher: Publisher, subscription: Subscription) -
 
 async def _ask(
     connections: Sequence[tuple[BoundedHttp, _Transport]],
-    publisher: _Publisher,
+    publisher: _Keeping,
     listener: Listener,
     messages: int,
 ) -> float:
@@ -186,11 +152,11 @@ async def _ask(
         began = time.process_time()
         for protocol, _ in connections:
             protocol.data_received(REQUEST)
-        while len(publisher.delivered) < USERS:  # noqa: ASYNC110 - every turn counts, and an event would be one more
+        while len(publisher.records) < USERS:  # noqa: ASYNC110 - every turn counts, and an event would be one more
             await asyncio.sleep(0)
         spent += time.process_time() - began
-        answers = [_answer(record, turn * USERS + at) for at, record in enumerate(publisher.delivered)]
-        publisher.delivered.clear()
+        answers = [_answer(record, turn * USERS + at) for at, record in enumerate(publisher.records)]
+        publisher.records.clear()
         began = time.process_time()
         listener.records(answers)
         while any(transport.answered <= turn for _, transport in connections):  # noqa: ASYNC110 - see above

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from benchmarks.hot_kafka import Publisher, Subscription
 from benchmarks.load.backlog import routed
 from workers import assembly
 from workers.backends.factory import OpenedBackend
@@ -17,8 +17,7 @@ from workers.core.deadlines import Deadline
 from workers.core.events import EventLog
 from workers.core.interpreter import calm_collector
 from workers.core.metrics import Metrics
-from workers.core.ports import Listener
-from workers.core.records import Outgoing, Position, Received, TopicPartition
+from workers.core.records import Received, TopicPartition
 from workers.core.topology.model import Instance, OpenAITarget, Topology
 from workers.core.topology.names import Names
 from workers.inference.build import Fleet, build_worker
@@ -65,55 +64,6 @@ class _Client(HttpClient):
         return HttpResponse(200, [], ANSWER)
 
 
-class _Publisher:
-    """Delivers everything at the next turn of the loop."""
-
-    def __init__(self) -> None:
-        self.delivered = 0
-
-    def deliver(self, records: Sequence[Outgoing]) -> "asyncio.Future[None]":
-        """See `Publisher`."""
-        self.delivered += len(records)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        loop.call_soon(done.set_result, None)
-        return done
-
-    def post(self, record: Outgoing) -> None:
-        """See `Publisher`."""
-
-    async def close(self, deadline: Deadline) -> int:
-        """See `Publisher`."""
-        return 0
-
-
-class _Subscription:
-    """Has what it is given."""
-
-    listener: Listener
-
-    async def start(self, listener: Listener) -> None:
-        """See `Subscription`."""
-        self.listener = listener
-        listener.assigned({TopicPartition(TOPIC, 0): None})
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Subscription`."""
-
-    def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Subscription`."""
-
-    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """See `Subscription`."""
-
-    async def lag(self) -> Mapping[TopicPartition, int]:
-        """See `Subscription`."""
-        return {}
-
-    async def close(self, deadline: Deadline) -> None:
-        """See `Subscription`."""
-
-
 def records(start: int, count: int) -> list[Received]:
     """Requests as the router leaves them."""
     now = SystemClock().wall()
@@ -126,7 +76,11 @@ def records(start: int, count: int) -> list[Received]:
 
 async def work(messages: int) -> float:
     """Answer messages in a whole worker; returns seconds of CPU. Whoever profiles starts it within `measured`."""
-    clock, publisher, subscription = SystemClock(), _Publisher(), _Subscription()
+    clock, publisher, subscription = (
+        SystemClock(),
+        Publisher(),
+        Subscription({TopicPartition(TOPIC, 0): None}),
+    )
     events = EventLog(publisher, "fleet_logs", "worker", clock)
     around, names = Surroundings(clock, events), Names(TOPOLOGY)
     async with (
@@ -138,7 +92,7 @@ async def work(messages: int) -> float:
         return await _work(fleet, publisher, subscription, messages)
 
 
-async def _work(fleet: Fleet, publisher: _Publisher, subscription: _Subscription, messages: int) -> float:
+async def _work(fleet: Fleet, publisher: Publisher, subscription: Subscription, messages: int) -> float:
     worker = build_worker(fleet, "llm", subscription, [OpenedBackend(_backend())])
     failures: list[BaseException] = []
     await worker.start(failures.append)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tests.support import eventually
-from tests.unit.gateway.world import World
+from tests.unit.gateway.world import World, joined
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.tenants import Tenant
 from workers.core.topology.websocket import WebSockets
@@ -113,16 +113,15 @@ class Site:
 async def opened(world: World, tenants: dict[str, Tenant] | None = None) -> AsyncIterator[Site]:
     """A site whose gateway has joined its group."""
     site = Site(world, tenants or {})
-    await world.start()
-    try:
-        yield site
-    finally:
-        for client in site.clients:
-            client.taking.set()
-            client.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await client.task
-        await world.stop()
+    async with joined(world):
+        try:
+            yield site
+        finally:
+            for client in site.clients:
+                client.taking.set()
+                client.task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await client.task
 
 
 def bounded(**values: Any) -> World:

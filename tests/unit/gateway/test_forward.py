@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from schemas import headers as h
 from schemas.errors import ErrorClass
 from tests.support import eventually
-from tests.unit.gateway.world import World, limits
+from tests.unit.gateway.world import World, joined, limits
 from workers.core.topology.gateway import Cors, Gateway
 from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
@@ -62,12 +62,11 @@ class Site:
 async def opened(world: World, tenants: Mapping[str, Tenant] | None = None) -> AsyncIterator[Site]:
     """A site whose gateway has joined its group."""
     site = Site(world, tenants or {})
-    await world.start()
-    try:
-        yield site
-    finally:
-        await site.client.aclose()
-        await world.stop()
+    async with joined(world):
+        try:
+            yield site
+        finally:
+            await site.client.aclose()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from schemas import headers as h
 from tests.support import eventually
-from tests.unit.gateway.world import World, limits
+from tests.unit.gateway.world import World, joined, limits
 from workers.core.topology.gateway import Gateway
 from workers.core.topology.tenants import Tenant
 from workers.gateway.app import build_app
@@ -56,12 +56,11 @@ async def site() -> AsyncIterator[Site]:
 async def opened(world: World, tenants: dict[str, Tenant] | None = None) -> AsyncIterator[Site]:
     """A site whose gateway has joined its group."""
     site = Site(world, tenants or {})
-    await world.start()
-    try:
-        yield site
-    finally:
-        await site.client.aclose()
-        await world.stop()
+    async with joined(world):
+        try:
+            yield site
+        finally:
+            await site.client.aclose()
 
 
 def error(reply: httpx.Response) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A gateway's relay over the in-memory broker, and a fleet behind it that answers as it is told."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -142,6 +143,16 @@ def response(message_id: str, text: str = "hello", **fields: Any) -> dict[str, A
         "timestamp": 1_700_000_000.0,
         **fields,
     }
+
+
+@asynccontextmanager
+async def joined(world: World) -> AsyncIterator[None]:
+    """While its gateway is in its group."""
+    await world.start()
+    try:
+        yield
+    finally:
+        await world.stop()
 
 
 def question(text: str = "hi", **fields: Any) -> Question:
