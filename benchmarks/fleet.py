@@ -42,6 +42,9 @@ class Shape:
     concurrency: int = 64
     stub: Mapping[str, object] = field(default_factory=dict)  # options of `benchmarks.load.stub`
     target: Mapping[str, object] = field(default_factory=dict)  # what differs in the topology's target
+    remember: float | None = (
+        None  # seconds that outcomes and answers are kept; the topology's default where None
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """For the settings of a result."""
@@ -252,7 +255,14 @@ def topology(fleet: Fleet) -> dict[str, Any]:
             {"name": "default", "to": "llm"},
         ],
         "targets": {"llm": {**target, "retry": retry, "breaker": breaker, **shape.target}},
+        **_memory(shape.remember),
     }
+
+
+def _memory(seconds: float | None) -> dict[str, Any]:
+    if seconds is None:
+        return {}
+    return {"once": {"window": seconds}, "gateway": {"answers": {"keep": seconds}}}
 
 
 @contextmanager

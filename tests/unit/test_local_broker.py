@@ -67,7 +67,7 @@ def test_memory_is_bounded_and_only_performance_waits_for_the_better_compiler() 
     quick = BrokerConfig(FILES, 1, 2).java_options()
     fast = BrokerConfig(FILES, 1, 2, performance=True).java_options()
     assert {"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"} <= set(quick)
-    assert {"-Xmx1g", "-XX:+UseG1GC"} <= set(fast)
+    assert {"-Xmx1g", "-XX:+AlwaysPreTouch", "-XX:+UseG1GC"} <= set(fast)
     assert "-XX:TieredStopAtLevel=1" not in fast
 
 
