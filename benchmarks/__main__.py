@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmarks.brokers import broker
 from benchmarks.store import SECTIONS, new_directory
+from workers.core.scheduling import take_turns
 from workers.core.settings import Settings
 
 _SOAK = {"short": "25", "full": "4500"}  # seconds; the full one is an hour after its warm-up
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where results go; default: .relayfleet/bench/<time>")
     parser.add_argument("--into", type=Path, help="also put the tables into this Markdown file")
     given = parser.parse_args()
+    take_turns(Settings.read().take_turns)
     out = given.out or new_directory(Settings.read().home)
     began = time.monotonic()
     told = _measure(given, out)

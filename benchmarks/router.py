@@ -29,6 +29,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.parts import broker, measured
 from workers.core.clock import SystemClock
+from workers.core.scheduling import take_turns
+from workers.core.settings import Settings
 
 PARTITIONS = 4
 WITHIN = 60.0  # seconds until everything must have come
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000, help="messages a second for the hop")
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
     given = parser.parse_args()
+    take_turns(Settings.read().take_turns)
     results: dict[str, list[Result]] = {"bare": [], "router": []}
     with broker(given.kafka) as kafka:
         for _ in range(given.runs):

@@ -26,6 +26,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from benchmarks.load.backlog import PARTITIONS, create, fill
 from benchmarks.parts import broker, measured, stub_model
+from workers.core.scheduling import take_turns
+from workers.core.settings import Settings
 
 TARGET = "llm"
 CONCURRENCY = 64
@@ -159,6 +161,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
     given = parser.parse_args()
+    take_turns(Settings.read().take_turns)
     results: dict[str, list[Result]] = {"bare": [], "worker": []}
     with broker(given.kafka) as kafka, stub_model() as stub:
         for _ in range(given.runs):

@@ -13,13 +13,15 @@ class Settings:
 
     `home` holds data, logs and pid files of the embedded parts. `environment` is what `${NAME}` in topology.yaml
     may refer to; it may hold secrets, so it is never printed. `listen` is the address that servers bind: loopback,
-    unless a container's network is what keeps others out.
+    unless a container's network is what keeps others out. `take_turns` is off where RELAYFLEET_TAKE_TURNS is 0:
+    see `workers.core.scheduling`.
     """
 
     home: Path
     topology: Path
     ci: bool
     listen: str
+    take_turns: bool
     openai_base_url: str | None
     openai_api_key: str | None = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
@@ -33,6 +35,7 @@ class Settings:
             topology=Path(env.get("RELAYFLEET_TOPOLOGY") or "topology.yaml"),
             ci=env.get("CI", "").lower() in {"1", "true"},
             listen=env.get("RELAYFLEET_LISTEN") or "127.0.0.1",
+            take_turns=env.get("RELAYFLEET_TAKE_TURNS", "").lower() not in {"0", "false"},
             openai_base_url=env.get("OPENAI_BASE_URL") or None,
             openai_api_key=env.get("OPENAI_API_KEY") or None,
             environment=env,
