@@ -43,4 +43,10 @@ end
 
 local function replace(key, token, answer) return keep(key, answer) end
 
-return run({ claim = claim, renew = renew, record = record, release = release, replace = replace }, 4, 4)
+return run({
+  c = { call = claim },
+  n = { call = renew },
+  d = { call = release },
+  r = { call = record, outcome = true },
+  p = { call = replace, outcome = true },
+}, 4, 4)

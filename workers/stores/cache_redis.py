@@ -4,7 +4,7 @@ The oldest answers go when there are too many; what has expired is struck off th
 """
 
 from workers.core.ports import CacheBounds
-from workers.stores.redis_leases import Operation, RedisLeases, Script
+from workers.stores.redis_leases import Do, Operation, RedisLeases, Script
 
 
 class RedisAnswerCache(RedisLeases):
@@ -19,4 +19,4 @@ class RedisAnswerCache(RedisLeases):
 
     async def replace(self, key: str, outcome: bytes) -> None:
         """See `AnswerCache`."""
-        await self._batched.do(Operation("replace", key, 0, outcome))
+        await self._batched.do(Operation(Do.REPLACE, key, 0, outcome))

@@ -1,5 +1,5 @@
 -- What leases have in common; stands before the script that uses it. A key holds `L<token>` while somebody is at it,
--- and `O<outcome>` once it is answered.
+-- and `O<outcome>` once it is answered; a claim returns either, or `B<milliseconds>` while somebody else is at it.
 -- KEYS[1]: the counter of tokens. ARGV[1]: the lease in milliseconds.
 local counter, lease = KEYS[1], ARGV[1]
 
@@ -10,10 +10,10 @@ local function claim(key)
   if not value then
     local token = redis.call('INCR', counter)
     redis.call('SET', key, 'L' .. token, 'PX', lease)
-    return { 'claimed', tostring(token) }
+    return 'L' .. token
   end
-  if answered(value) then return { 'recorded', string.sub(value, 2) } end
-  return { 'busy', tostring(redis.call('PTTL', key)) }
+  if answered(value) then return value end
+  return 'B' .. redis.call('PTTL', key)
 end
 
 local function renew(key, token)
@@ -33,12 +33,14 @@ local function release(key, token)
   return 1
 end
 
--- Does the operations: so many keys and arguments stand before theirs, which are a key, and name, token and outcome.
+-- Does the operations: so many keys and arguments stand before theirs, which are a key each, and together one argument
+-- of letter and token each, and behind it the outcomes of those that bring one.
 local function run(operations, keys, arguments)
-  local results = {}
-  for i = 1, #KEYS - keys do
-    local at = arguments + 1 + (i - 1) * 3
-    results[i] = operations[ARGV[at]](KEYS[keys + i], ARGV[at + 1], ARGV[at + 2])
+  local results, outcome = {}, arguments + 1
+  for letter, token in string.gmatch(ARGV[arguments + 1], '(%a)(%d*)') do
+    local operation = operations[letter]
+    if operation.outcome then outcome = outcome + 1 end
+    results[#results + 1] = operation.call(KEYS[keys + #results + 1], token, ARGV[outcome])
   end
   return results
 end

@@ -8,4 +8,9 @@ local function record(key, token, outcome)
   return 1
 end
 
-return run({ claim = claim, renew = renew, record = record, release = release }, 1, 2)
+return run({
+  c = { call = claim },
+  n = { call = renew },
+  d = { call = release },
+  r = { call = record, outcome = true },
+}, 1, 2)

@@ -6,6 +6,7 @@ Under load a round trip serves hundreds of keys.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,24 @@ class Script:
     prefix: str
 
 
+class Do(StrEnum):
+    """The letters by which the scripts know their functions."""
+
+    CLAIM = "c"
+    RENEW = "n"
+    RELEASE = "d"
+    RECORD = "r"
+    REPLACE = "p"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call of a function of the script."""
+    """One call of a function of the script. `outcome`: what `RECORD` and `REPLACE` bring, and no other does."""
 
-    name: str
+    do: Do
     key: str
     token: int = 0
-    outcome: bytes = b""
+    outcome: bytes | None = None
 
 
 class RedisLeases:
@@ -53,26 +64,26 @@ class RedisLeases:
 
     async def claim(self, key: str) -> Claim:
         """See the port."""
-        kind, value = await self._batched.do(Operation("claim", key))
-        if kind == b"claimed":
-            return Claimed(int(value))
-        if kind == b"recorded":
-            return Recorded(value)
-        return Busy(max(0.0, int(value) / 1000))
+        found: bytes = await self._batched.do(Operation(Do.CLAIM, key))
+        if found.startswith(b"L"):
+            return Claimed(int(found[1:]))
+        if found.startswith(b"O"):
+            return Recorded(found[1:])
+        return Busy(max(0.0, int(found[1:]) / 1000))
 
     async def renew(self, leases: Mapping[str, int]) -> frozenset[str]:
         """See the port."""
-        operations = [Operation("renew", key, token) for key, token in leases.items()]
+        operations = [Operation(Do.RENEW, key, token) for key, token in leases.items()]
         held = await asyncio.gather(*map(self._batched.do, operations))
         return frozenset(key for key, still in zip(leases, held, strict=True) if not still)
 
     async def record(self, key: str, token: int, outcome: bytes) -> bool:
         """See the port."""
-        return bool(await self._batched.do(Operation("record", key, token, outcome)))
+        return bool(await self._batched.do(Operation(Do.RECORD, key, token, outcome)))
 
     async def release(self, key: str, token: int) -> None:
         """See the port."""
-        await self._batched.do(Operation("release", key, token))
+        await self._batched.do(Operation(Do.RELEASE, key, token))
 
     async def close(self) -> None:
         """See the port."""
@@ -80,9 +91,9 @@ class RedisLeases:
         await self._client.aclose()
 
     async def _run(self, operations: Sequence[Operation]) -> list[Any]:
-        arguments: list[bytes | str | int] = [*self._script.arguments]
-        for operation in operations:
-            arguments += (operation.name, operation.token, operation.outcome)
-        keys = [*self._script.keys, *(f"{self._script.prefix}{operation.key}" for operation in operations)]
+        calls = "".join([f"{operation.do.value}{operation.token}" for operation in operations])
+        outcomes = [operation.outcome for operation in operations if operation.outcome is not None]
+        keys = [*self._script.keys, *[f"{self._script.prefix}{operation.key}" for operation in operations]]
+        arguments: list[bytes | str | int] = [*self._script.arguments, calls, *outcomes]
         results: list[Any] = await self._run_script(keys=keys, args=arguments)
         return results
