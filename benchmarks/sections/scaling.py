@@ -1,24 +1,24 @@
 """One, two and four worker processes with a slow model: does a process more bring as much as the first one?"""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from benchmarks.brokers import Broker
 from benchmarks.figures import spread
-from benchmarks.fleet import Shape, fleet
+from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.load.backlog import fill, worked_off
+from benchmarks.load.members import shares, until_shared_out
 from benchmarks.store import Results
 from benchmarks.watch import Watch, busiest
 
 Say = Callable[[str], None]
 
 
-_SHARED_OUT_WITHIN = 12.0
-"""Seconds until every worker has its partitions: the first gives its own up at one heartbeat, and the others, who are
-ready before, get them at the next; the broker's heartbeats are 5 s apart."""
+_SHARED_OUT_WITHIN = 60.0  # seconds; it takes two heartbeats of the broker, which are 5 s apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ def one(kafka: Broker, plan: Plan, in_flight: int, count: int, say: Say) -> dict
     for _ in range(plan.runs):
         shape = Shape(routers=0, workers=count, concurrency=in_flight, stub={"delay-ms": plan.delay_ms})
         with fleet(kafka, shape) as made:
-            if count > 1:
-                time.sleep(_SHARED_OUT_WITHIN)
+            _until_shared_out(made)
             messages = int(most * (plan.seconds + 2))
             fill(kafka.bootstrap, f"{made.requests}.llm", messages)
             with Watch(made.pids()) as watch:
@@ -69,3 +68,11 @@ def one(kafka: Broker, plan: Plan, in_flight: int, count: int, say: Say) -> dict
         "the_delay_allows": most,
         "bottleneck": bottleneck,
     }
+
+
+def _until_shared_out(made: Fleet) -> None:
+    """Every worker has partitions of the target's topic: one that is ready may still have none."""
+    admin = AdminClient({"bootstrap.servers": made.kafka.bootstrap, "log_level": 5})
+    group, topic = made.groups[1]
+    shape = made.shape
+    until_shared_out(lambda: shares(admin, group, topic), shape.workers, shape.partitions, _SHARED_OUT_WITHIN)

@@ -63,6 +63,7 @@ class HttpClient:
         self._connections: set[HttpConnection] = set()  # connected, or about to be
         self._waiters: deque[asyncio.Future[HttpConnection | None]] = deque()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def request(
         self, method: str, path: str, headers: Fields = (), body: bytes = b"", *, seconds: float
@@ -130,7 +131,9 @@ class HttpClient:
         self, data: bytes, seconds: float, *, streamed: bool, head: bool
     ) -> tuple[HttpConnection, Any]:
         """Send and wait; once more on another connection where the first had been closed while it was idle."""
-        until = asyncio.get_running_loop().time() + seconds
+        if self._loop is None:  # asking for it at each call is a system call
+            self._loop = asyncio.get_running_loop()
+        until = self._loop.time() + seconds
         again = False
         while True:
             connection = self._kept() or await self._acquire(until)

@@ -15,6 +15,8 @@ O = TypeVar("O")  # noqa: E741 - an operation
 class Batched(Generic[O]):
     """Sends operations in batches, one batch at a time. `run` does a batch and returns a result for each.
 
+    Belongs to the event loop that it is first used on: asking for the loop at each operation is a system call.
+
     Raises `UnreachableError` to each caller whose batch Redis did not answer; `address` is how that error calls it.
     """
 
@@ -23,13 +25,16 @@ class Batched(Generic[O]):
         self._address = address
         self._waiting: list[tuple[O, asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def do(self, operation: O) -> asyncio.Future[Any]:
         """Do one operation, with the next batch."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((operation, future))
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_waiting())
+            self._sender = self._loop.create_task(self._send_waiting())
         return future
 
     async def close(self) -> None:
