@@ -17,8 +17,7 @@ from benchmarks.watch import Watch, busiest
 
 Say = Callable[[str], None]
 
-
-_SHARED_OUT_WITHIN = 60.0  # seconds; it takes two heartbeats of the broker, which are 5 s apart
+_SHARED_OUT_WITHIN = 60.0  # seconds; it takes two heartbeats, which the broker wants every 5 s
 
 
 @dataclass(frozen=True, slots=True)
