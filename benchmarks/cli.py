@@ -257,7 +257,7 @@ def part(
     from benchmarks.sections import scaling as scales
 
     times = runs or _runs(short=short)
-    scaled = scales.Plan(in_flight=(1000,), seconds=3.0) if short else scales.Plan()
+    scaled = scales.SHORT if short else scales.Plan()
     fronted = front.Plan(seconds=5.0) if short else front.Plan()
     known: dict[str, Section] = {
         "scaling": lambda on, results, say: scales.scaling(on, replace(scaled, runs=times), results, say),

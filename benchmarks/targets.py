@@ -138,10 +138,19 @@ def _soak(sections: Sections) -> tuple[str, bool | None]:
     return said, bool(slopes) and all(each["verdict"] == "flat" for each in slopes.values())
 
 
-def _scaling(sections: Sections) -> tuple[str, bool]:
-    rows = [row for row in _results(sections, "scaling")["rows"] if row["in_flight"] == 1000]
-    said = ", ".join(f"{row['workers']}: {row['rate']:,.0f}/s ({row['of_linear']:.0%})" for row in rows)
-    return said, all(row["of_linear"] >= 0.9 for row in rows)
+def _scaling(sections: Sections) -> tuple[str, bool | None]:
+    """The goal is for 1,000 in flight; 100 are told too: with 1,000 one worker may fill a machine of few cores."""
+    rows = _results(sections, "scaling")["rows"]
+    said = "; ".join(_shares(rows, in_flight) for in_flight in (1000, 100))
+    more = [row["of_linear"] >= 0.9 for row in rows if row["in_flight"] == 1000 and row["workers"] > 1]
+    return said, all(more) if more else None
+
+
+def _shares(rows: Sequence[Mapping[str, Any]], in_flight: int) -> str:
+    """What each number of workers brought, and how much of linear that is."""
+    found = [row for row in rows if row["in_flight"] == in_flight]
+    each = ", ".join(f"{row['workers']}: {row['rate']:,.0f}/s ({row['of_linear']:.0%})" for row in found)
+    return f"{in_flight:,} in flight: {each or 'not measured'}"
 
 
 def _classification(sections: Sections) -> tuple[str, bool]:
@@ -162,6 +171,6 @@ TARGETS = (
     Target("gRPC beside HTTP", "bytes and CPU 30 % less", _grpc),
     Target("kill -9 of a worker under load", "first new outcome within 5 s, lost 0", _kill),
     Target("memory over an hour at 500 users", "slope under 1 % an hour", _soak),
-    Target("1, 2, 4 workers, model 200 ms, 1,000 in flight each", "within 10 % of linear", _scaling),
+    Target("1, 2, 4 workers, model 200 ms", "1,000 in flight each: within 10 % of linear", _scaling),
     Target("classification, 1,000 keywords and 8 intents", "under 100 us a message", _classification),
 )

@@ -83,7 +83,11 @@ def _scaling(found: Section, _: Results) -> list[Block]:
         for row in found["rows"]
     ]
     columns = ("in flight each", "workers", "messages/s", "spread", "delay allows", "of linear", "bottleneck")
-    return [Heading("More worker processes"), Table(columns, rows)]
+    said = (
+        "Linear is the rate of one worker times their number. With 1,000 calls in flight one worker alone may fill a "
+        "machine of few cores, and a second one brings nothing there; 100 in flight leave it room."
+    )
+    return [Heading("More worker processes"), Text(said), Table(columns, rows)]
 
 
 def _parts(found: Section, _: Results) -> list[Block]:

@@ -22,13 +22,19 @@ _SHARED_OUT_WITHIN = 60.0  # seconds; it takes two heartbeats, which the broker 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Worker processes, calls in flight in each, milliseconds that the model takes, seconds of each run."""
+    """Worker processes, calls in flight in each, milliseconds that the model takes, seconds of each run.
+
+    Two numbers in flight: with 1,000 one worker alone may fill a machine of few cores, with 100 it leaves room.
+    """
 
     workers: Sequence[int] = (1, 2, 4)
     in_flight: Sequence[int] = (1000, 100)
     delay_ms: float = 200.0
     seconds: float = 6.0
     runs: int = 3
+
+
+SHORT = Plan(seconds=2.0)
 
 
 def scaling(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
@@ -57,6 +63,7 @@ def one(kafka: Broker, plan: Plan, in_flight: int, count: int, say: Say) -> dict
                     kafka.bootstrap, made.responses, messages, plan.seconds, lambda: True, warmup=1.0
                 )
             bottleneck = busiest(watch.use())
+            _end_workers(made)
         rates.append(rate.per_second if rate else 0.0)
     say(f"{count} workers, {in_flight} in flight each: {median(rates):,.0f} of {most:,.0f} messages/s")
     return {
@@ -75,3 +82,9 @@ def _until_shared_out(made: Fleet) -> None:
     group, topic = made.groups[1]
     shape = made.shape
     until_shared_out(lambda: shares(admin, group, topic), shape.workers, shape.partitions, _SHARED_OUT_WITHIN)
+
+
+def _end_workers(made: Fleet) -> None:
+    """At once: each would finish what it has in flight, and what is left of the backlog counts no more."""
+    for name in [name for name in made.parts if name.startswith("worker")]:
+        made.kill(name)
