@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.brokers import Broker, broker
+from benchmarks.machine import used_by_others
 from benchmarks.store import Results, new_directory, plain
 from workers.core.errors import RelayError, UsageError
 from workers.core.exit_codes import ExitCode
@@ -48,7 +49,7 @@ def section(
     """Run a section on a broker, print what it found, and leave with its exit code: 1 where a message was lost."""
     configure_logging("bench", level="warning")
     say = speaker(output)
-    results = Results.create(out or new_directory(Settings.read().home))
+    results = Results.create(out or new_directory(Settings.read().home), used_by_others())
     try:
         with broker(kafka, say if warm else None) as started:
             found = measure(started, results, say)

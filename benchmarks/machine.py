@@ -3,12 +3,15 @@
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.watch import MACHINE, Sample, look, used
 from workers.core.clock import SystemClock
 from workers.local.kafka_jars import kafka_version, read_pins
 from workers.policies import retry
@@ -26,26 +29,42 @@ _PACKAGES = (
     "uvicorn",
     "locust",
 )
+_NOTABLE = 0.1  # of the machine; an idle broker takes less
 
 
-def machine() -> dict[str, Any]:
-    """Cores, memory, system, versions, and how busy the machine was with other things just now."""
+def machine(others: float | None = None) -> dict[str, Any]:
+    """Cores, memory, system, versions. `others`: the cores that other processes used; None where nobody looked."""
     return {
         "cores": os.cpu_count(),
         "cpu": _cpu(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load_before": round(psutil.getloadavg()[0], 2),
+        "others_before": others,
         "versions": {**_versions(), "kafka": kafka_version(read_pins())},
         "commit": _commit(),
         "began": SystemClock().wall(),
     }
 
 
-def shared(machine: dict[str, Any]) -> bool:
-    """Whether something else was using the machine: its figures are then too low, and vary more."""
-    return float(machine["load_before"]) > 0.25 * int(machine["cores"] or 1)
+def used_by_others(
+    seconds: float = 1.0,
+    watch: Callable[[], list[Sample]] = lambda: look({}),
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """The cores that processes used meanwhile: others', while nothing of ours runs but a broker without work.
+
+    Not the load average: it would still hold the section before.
+    """
+    before = watch()
+    sleep(seconds)
+    return round(used([*before, *watch()])[MACHINE].cpu_share, 2)
+
+
+def shared(machine: Mapping[str, Any]) -> bool | None:
+    """Whether something else was using the machine: its figures are then too low, and vary more. None: unknown."""
+    others = machine.get("others_before")
+    return None if others is None else others > _NOTABLE * (machine["cores"] or 1)
 
 
 def _cpu() -> str:

@@ -28,11 +28,11 @@ class Results:
         self._began = time.monotonic()
 
     @classmethod
-    def create(cls, directory: Path) -> "Results":
-        """Make it, or go on in it."""
+    def create(cls, directory: Path, others: float | None = None) -> "Results":
+        """Make it, or go on in it. `others`: see `machine`."""
         made = cls(directory)
         made.raw.mkdir(parents=True, exist_ok=True)
-        made._machine = machine()  # now, before our own load is part of what it says
+        made._machine = machine(others)
         return made
 
     @classmethod

@@ -49,16 +49,23 @@ def _head(sections: Mapping[str, Section]) -> list[Block]:
     missing = [name for name in SECTIONS if name not in sections]
     if missing:
         said.append(Text(f"Left out or failed: {', '.join(missing)}."))
-    busy = [name for name, content in sections.items() if shared(content["machine"])]
+    return [*said, *_others(sections)]
+
+
+def _others(sections: Mapping[str, Section]) -> list[Block]:
+    """Whether the machine was ours alone."""
+    said = []
+    machines = {name: content["machine"] for name, content in sections.items()}
+    busy = [f"{name} {each['others_before']:g}" for name, each in machines.items() if shared(each)]
+    unknown = [name for name, each in machines.items() if shared(each) is None]
     if busy:
-        loads = ", ".join(f"{name} {sections[name]['machine']['load_before']:g}" for name in busy)
         said.append(
-            Text(
-                f"The load average was high when these sections began ({loads}; behind another section it is that "
-                "one's). Where other work uses the machine, figures are too low, and vary more than they would alone."
-            )
+            "Other processes used the machine in the second before these sections began, in cores: "
+            f"{', '.join(busy)}. Figures are then too low, and vary more than they would alone."
         )
-    return said
+    if unknown:
+        said.append(f"What other processes used was not measured before: {', '.join(unknown)}.")
+    return [Text(text) for text in said]
 
 
 def _targets(sections: Mapping[str, Section]) -> list[Block]:

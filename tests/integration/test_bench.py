@@ -16,6 +16,7 @@ from benchmarks.load.ceiling import measure as ceiling
 from benchmarks.load.http import Spec
 from benchmarks.load.stub import Behaviour, Delays
 from benchmarks.sections.recover import RESTARTED_AFTER
+from benchmarks.store import Results
 from tests.processes import ROOT, Process, free_port
 from tests.support import eventually
 from workers.core.settings import Settings
@@ -40,6 +41,7 @@ def test_a_short_run_loses_nothing_and_its_report_shows_every_stage(kafka: str, 
     assert {"to_router", "to_worker", "model", "worker", "publish"} == steady["stages_ms"].keys()
     assert {"broker", "router", "worker", "redis", "stub", "load"} <= steady["processes"].keys()
     assert found["topic"]["burst"][0]["lost"] == 0
+    assert Results(tmp_path / "run").sections()["run"]["machine"]["others_before"] >= 0
     report = _bench("report", out)
     page = Path(report["html"]).read_text()
     assert page.count("<svg") >= 3
