@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -177,3 +179,44 @@ async def test_a_stream_of_questions_holds_no_more_of_them_at_once_than_the_topo
         await call.write(wire.ConverseRequest(id="d", request=wire.RequestMessage(input_text="x")))
         await eventually(lambda: len(world.requests()) == 3)
         call.cancel()
+
+
+async def test_one_call_too_many_is_told_so_and_room_comes_back() -> None:
+    settings = Gateway(confirm=1, limits=Limits(connections=1))
+    async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
+        stub: Any = MessageRouterStub(channel)
+        first = stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20)
+        await eventually(world.requests)
+        error = await _failure(stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20))
+        told = dict(error.trailing_metadata() or ())
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert (told["relay-error-class"], told["retry-after"]) == ("overloaded", "1")
+        world.reply(world.requests()[0])
+        await first
+        second = stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20)
+        await eventually(lambda: len(world.requests()) == 2)
+        world.reply(world.requests()[1])
+        assert (await second).status == "ok"
+
+
+async def test_each_call_that_came_while_the_gateway_stood_still_is_told_why_it_is_refused() -> None:
+    many, local = 2000, (("grpc.use_local_subchannel_pool", 1),)
+    async with running(Gateway(confirm=1, limits=Limits(in_flight=1))) as (world, server):
+        channels = [grpc.insecure_channel(server.address, local) for _ in range(2)]
+        stubs: list[Any] = [MessageRouterStub(channel) for channel in channels]
+        asked = wire.RequestMessage(input_text="x")
+        calls = [stubs[number % 2].ForwardRequest.future(asked, timeout=60) for number in range(many)]
+        cut_off = threading.Event()
+        for call in calls:
+            call.add_done_callback(lambda _: cut_off.set())
+        # On the loop's own thread: nothing is taken meanwhile, and nothing may end.
+        assert not cut_off.wait(1.0)
+        await eventually(lambda: sum(call.done() for call in calls) == many - 1, 30.0)
+        world.reply(world.requests()[0])
+        ends = await asyncio.to_thread(lambda: [call.exception(60) for call in calls])
+        for channel in channels:
+            channel.close()
+        told = Counter(
+            end and (end.code(), dict(end.trailing_metadata()).get("relay-error-class")) for end in ends
+        )
+        assert told == {None: 1, (grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorClass.RATE_LIMITED): many - 1}

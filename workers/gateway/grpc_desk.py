@@ -88,6 +88,7 @@ class Desk:
         self.settings = parts.settings
         self.clock = parts.clock
         self._first = Alarm(_FIRST)
+        self._open = 0
         self._seconds = parts.metrics.histogram(m.GATEWAY_SECONDS, PROTOCOL)
         self._ok = parts.metrics.counter(m.GATEWAY_RESPONSES, PROTOCOL, grpc.StatusCode.OK.name)
 
@@ -96,7 +97,9 @@ class Desk:
         """Measure a call, and end it with the status of what goes wrong within."""
         call, began = Call(context), self.clock.monotonic()
         told = ((REQUEST_ID, call.request_id),)
+        place = 0
         try:
+            place = self._enter()
             if REQUEST_ID in call.metadata:
                 # A message of its own, which costs a tenth of a call: for those who look for it.
                 await context.send_initial_metadata(told)
@@ -113,7 +116,15 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
             await self._refuse(call, bug(call, error))
         finally:
+            self._open -= place
             self._seconds.observe(self.clock.monotonic() - began)
+
+    def _enter(self) -> int:
+        """The places that a call takes. Raises `RefusalError` where there is none."""
+        if self._open >= self.settings.limits.connections:
+            raise RefusalError(ErrorClass.OVERLOADED, "too many calls are open", retry_after=_SOON)
+        self._open += 1
+        return 1
 
     async def identify(self, call: Call) -> Identity:
         """Who calls. Raises `RefusalError`."""

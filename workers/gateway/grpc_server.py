@@ -28,6 +28,8 @@ _BARE = "MessageRouter"
 _TRIES = 20
 _CLOSE_SECONDS = 1.0
 _LOOK_EVERY = 0.5
+_KNOWN = 2
+"""Times the calls that may be open: so many are taken or wait to be, for only who is taken is told why it is refused."""
 
 
 class GrpcServer:
@@ -46,7 +48,8 @@ class GrpcServer:
     async def start(self) -> None:
         """See `Front`."""
         settings = self.parts.settings
-        server = aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.limits.connections)
+        most = _KNOWN * settings.limits.connections
+        server = aio.server(options=_options(settings), maximum_concurrent_rpcs=most)
         recorder = _Recorder()
         add_MessageRouterServicer_to_server(Calls(Desk(self.parts)), recorder)
         server.add_generic_rpc_handlers((*recorder.handlers, _Bare(recorder.handlers)))
@@ -138,6 +141,9 @@ def _options(settings: Gateway) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", limits.headers),
         ("grpc.max_concurrent_streams", limits.in_flight_per_client),
+        # Else from 1,000 on that wait while the loop is busy some are cut off, as if their client had cancelled them.
+        ("grpc.server.max_pending_requests", _KNOWN * limits.connections),
+        ("grpc.server.max_pending_requests_hard_limit", _KNOWN * limits.connections),
         ("grpc.max_connection_idle_ms", round(settings.idle * 1000)),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.so_reuseport", 0),  # else a second gateway would take half of the first one's clients
