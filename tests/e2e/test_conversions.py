@@ -22,7 +22,7 @@ from tests.backs import (
 )
 from tests.contract.backend_targets import grpc_target, http_target, kafka_target, websocket_target
 from tests.fleet import Fleet, running_fleet
-from tests.fronts import Client, clients
+from tests.fronts import Client, Grpc, Told, clients
 from tests.gateways import running_gateway
 from tests.support import create_topic, eventually, unique
 from workers.core.topology.model import Target
@@ -169,3 +169,21 @@ async def test_a_database_that_knows_nothing_fails_the_same_at_every_front(
 ) -> None:
     told = await asyncio.gather(*(site.clients[front].ask("sql", question) for front in FRONTS))
     assert [each.error for each in told] == [error_class] * len(FRONTS)
+
+
+async def test_many_questions_in_one_message_have_each_an_outcome_of_their_own(site: Site) -> None:
+    front = site.clients["grpc"]
+    assert isinstance(front, Grpc)
+    outcomes = {
+        **{(back, QUESTION): Told(text) for back, text in ANSWERS.items()},
+        ("http", QUESTION): Told(error=ErrorClass.CONTENT_FILTER),
+        ("sql", "where is it?"): Told(error=ErrorClass.SCHEMA),
+        ("nowhere", QUESTION): Told(error=ErrorClass.UNROUTABLE),
+    }
+    asked = list(outcomes) * 5
+    site.misbehave("http", ErrorClass.CONTENT_FILTER)
+    try:
+        told = await front.ask_many(asked)
+    finally:
+        site.misbehave("http", None)
+    assert told == [outcomes[each] for each in asked]
