@@ -12,7 +12,7 @@ export UV_LINK_MODE ?= copy
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test compiled wheel test-compiled check format lock bench docs chaos clean
+.PHONY: help install up test tree compiled wheel test-compiled check format lock bench docs chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,13 +38,15 @@ up: $(STAMP) $(PROTO) ## the whole fleet on this machine, with a real Kafka and 
 test: $(STAMP) $(PROTO) ## every test, on a real broker
 	$(BIN)/python -m pytest $(ARGS)
 
-compiled: $(STAMP) $(PROTO) ## build/compiled: this tree with the worker's hot paths compiled; needs a C compiler
+tree: $(STAMP) $(PROTO)
 	@rm -rf build/compiled && mkdir -p build/compiled
 	@git ls-files -z | tar -c --null -T - | tar -x -C build/compiled
 	@cp schemas/relayfleet_pb2* build/compiled/schemas/
+
+compiled: tree ## build/compiled: this tree with the worker's hot paths compiled; needs a C compiler
 	cd build/compiled && $(CURDIR)/$(BIN)/python setup.py --quiet compile
 
-wheel: compiled ## dist/: a wheel of that, for this Python and machine
+wheel: tree ## dist/: a wheel of that, for this Python and machine
 	cd build/compiled && $(CURDIR)/$(BIN)/python setup.py --quiet compile bdist_wheel --dist-dir $(CURDIR)/dist
 
 test-compiled: compiled ## the tests of what is compiled, and of the whole chain in that form
