@@ -10,8 +10,13 @@ import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
+from itertools import count
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any, ClassVar
 
 import grpc
@@ -26,6 +31,9 @@ from schemas.relayfleet_pb2_grpc import MessageRouterStub
 
 TEXT = "测试消息"
 BODY = orjson.dumps({"text": "测试消息", "context": {}}).decode()
+_ASKED = wire.RequestMessage(input_text=TEXT)
+_LONGEST = 60.0  # seconds for an answer
+_GATHER = 0.005  # seconds in which questions come together
 _HOUR_MS = 3_600_000
 
 
@@ -190,18 +198,78 @@ class GrpcUser(User):
     """Calls ForwardRequest; all users of the process share a channel, as clients should."""
 
     wait_time = _pace
-    _stub: ClassVar[MessageRouterStub | None] = None
 
     def on_start(self) -> None:
         """Open the channel once."""
-        if GrpcUser._stub is None:
-            grpc_gevent.init_gevent()
-            where = self.environment.parsed_options.grpc
-            GrpcUser._stub = MessageRouterStub(grpc.insecure_channel(where))
+        self._router = _router(self.environment.parsed_options.grpc)
 
     @task
     def ask(self) -> None:
         """One message and its answer."""
-        assert GrpcUser._stub is not None  # noqa: S101 - opened at the start
         with _timed(self, "gRPC"):
-            GrpcUser._stub.ForwardRequest(wire.RequestMessage(input_text=TEXT), timeout=60)
+            self._router.ForwardRequest(_ASKED, timeout=_LONGEST)
+
+
+class GrpcManyUser(User):
+    """Asks on a ConverseMany stream; all users of the process share it, and it carries what they ask together."""
+
+    wait_time = _pace
+
+    def on_start(self) -> None:
+        """Open the stream once."""
+        self._stream = _stream(self.environment.parsed_options.grpc)
+
+    @task
+    def ask(self) -> None:
+        """One message and its answer."""
+        with _timed(self, "gRPC, many in a message"):
+            answer = self._stream.ask()
+            if answer.status != "ok":
+                raise ValueError(f"the gateway answered {answer.payload.error.code}")
+
+
+class _Stream:
+    """A ConverseMany call for everybody in the process."""
+
+    def __init__(self, router: MessageRouterStub) -> None:
+        self._asked: Queue[wire.ConverseRequest] = Queue()
+        self._waiting: dict[str, Future[wire.ResponseMessage]] = {}
+        self._names = map(str, count())
+        self._replies = router.ConverseMany(self._messages())
+        Thread(target=self._read, daemon=True).start()
+
+    def ask(self) -> wire.ResponseMessage:
+        """The answer to one question. Raises `RpcError` where the stream has ended, `TimeoutError`."""
+        name, answer = next(self._names), Future[wire.ResponseMessage]()
+        self._waiting[name] = answer
+        if not self._replies.is_active():
+            raise self._replies
+        self._asked.put(wire.ConverseRequest(id=name, request=_ASKED))
+        return answer.result(_LONGEST)
+
+    def _messages(self) -> Iterator[wire.ConverseRequests]:
+        while True:
+            asked = [self._asked.get()]
+            time.sleep(_GATHER)
+            asked += [self._asked.get() for _ in range(self._asked.qsize())]
+            yield wire.ConverseRequests(requests=asked)
+
+    def _read(self) -> None:
+        try:
+            for message in self._replies:
+                for reply in message.replies:
+                    self._waiting.pop(reply.id).set_result(reply.response)
+        except grpc.RpcError as error:
+            for answer in list(self._waiting.values()):
+                answer.set_exception(error)
+
+
+@cache
+def _router(where: str) -> MessageRouterStub:
+    grpc_gevent.init_gevent()
+    return MessageRouterStub(grpc.insecure_channel(where))
+
+
+@cache
+def _stream(where: str) -> _Stream:
+    return _Stream(_router(where))
