@@ -37,7 +37,7 @@ def sections(kafka: str, *, full: bool, runs: int | None = None) -> dict[str, Se
         "ramp": ("ramp", *on),
         "scaling": ("part", "scaling", *on, *again),
         "soak": ("soak", "--seconds", _SOAK["full" if full else "short"], *on),
-        _ALONE: ("recover", *form),
+        _ALONE: ("recover", *form, *again),
     }
     return {name: commands[name] for name in SECTIONS}
 
@@ -46,7 +46,9 @@ def main() -> int:
     """Run them, and draw the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
     parser.add_argument("--kafka", metavar="HOST:PORT", help="default: an embedded broker of its own")
-    parser.add_argument("--full", action="store_true", help="five runs of everything, and an hour's soak")
+    parser.add_argument(
+        "--full", action="store_true", help="long spans, five runs (of ramp and soak one), an hour's soak"
+    )
     parser.add_argument(
         "--only", metavar="SECTION", action="append", choices=SECTIONS, help="one section, repeatable"
     )

@@ -125,6 +125,7 @@ def recover(
     ] = True,
     seconds: Annotated[float, typer.Option(min=1, help="How long the load goes on after the kill.")] = 20.0,
     seed: SeedOption = 1,
+    runs: RunsOption = None,
     short: ShortOption = False,
     kafka: KafkaOption = None,
     out: OutOption = None,
@@ -142,6 +143,7 @@ def recover(
         workers=workers,
         named=named,
         seed=seed,
+        runs=runs or _runs(short=short),
     )
     # A broker that is killed starts cold in the middle of it anyway.
     section(

@@ -255,11 +255,12 @@ def topology(fleet: Fleet) -> dict[str, Any]:
             {"name": "default", "to": "llm"},
         ],
         "targets": {"llm": {**target, "retry": retry, "breaker": breaker, **shape.target}},
-        **_memory(shape.remember),
+        **kept_for(shape.remember),
     }
 
 
-def _memory(seconds: float | None) -> dict[str, Any]:
+def kept_for(seconds: float | None) -> dict[str, Any]:
+    """What a topology says so that outcomes and answers are kept for so many seconds."""
     if seconds is None:
         return {}
     return {"once": {"window": seconds}, "gateway": {"answers": {"keep": seconds}}}

@@ -18,42 +18,62 @@ def soak(found: Section, results: Results) -> list[Block]:
             lines.setdefault(str(row["name"]), []).append((row["elapsed"] / 3600, row["rss_mb"]))
     warmup = float(found["warmup_s"]) / 3600
     worst = found["p99_ms"]
-    leaks = ", ".join(found["leaks"]) or "none"
+    leaks, unsure = (", ".join(found.get(name, ())) or "none" for name in ("leaks", "not_known_yet"))
     return [
         Heading("Endurance"),
         Text(
             f"{found['hours']:.2f} hours in {found['segments']} segments: sent {number(found['sent'])}, "
-            f"lost {found['lost']}, errors {found['errors']}, p99 {ms(worst.get('median'))} ms "
+            f"lost {number(found['lost'])}, errors {found['errors']}, p99 {ms(worst.get('median'))} ms "
             f"(worst span {ms(worst.get('worst'))} ms), lag at most {number(found['lag_max'])}. Leaks: {leaks}. "
-            "The first part, shaded, warms up and belongs to no slope."
+            f"Not known yet: {unsure}. {_load(found)}"
+            "The first part, shaded, warms up and belongs to no slope. Slopes are an hour, with their 95 % interval."
         ),
         Figure("memory", "memory of every process over time", plots.memory(lines, warmup)),
         Table(
             (
                 "process",
                 "memory MB",
-                "slope MB an hour (95 %)",
+                "memory, slope MB",
                 "verdict",
-                "CPU a hour",
-                "descriptors an hour",
+                "CPU, slope in points of a core",
+                "verdict",
+                "descriptors, slope",
+                "verdict",
             ),
             [_row(name, slopes) for name, slopes in found["slopes"].items()],
         ),
     ]
 
 
+def _load(found: Section) -> str:
+    """What was asked of it; nothing for results of before that was kept."""
+    if "users" not in found:
+        return ""
+    return (
+        f"{number(found['users'])} users asked once in {found['pace_s']:g} s each; outcomes and answers were kept for "
+        f"{found['remember_s']:g} s, so that Redis is level after the warm-up. "
+    )
+
+
 def _row(name: str, slopes: Section) -> tuple[str, ...]:
     if not slopes:
-        return name, "–", "too few samples", "not known yet", "–", "–"
+        return name, "–", "too few samples", "not known yet", "–", "–", "–", "–"
     memory, cpu, fds = slopes["rss_mb"], slopes["cpu_share"], slopes["fds"]
     return (
         name,
         number(memory["mean"], 1),
-        f"{memory['per_hour']:+,.1f} ({memory['low']:+,.1f} to {memory['high']:+,.1f})",
+        _slope(memory),
         memory["verdict"],
-        f"{cpu['per_hour'] * 100:+.1f} %",
-        f"{fds['per_hour']:+.1f}",
+        _slope(cpu, 100),
+        cpu["verdict"],
+        _slope(fds),
+        fds["verdict"],
     )
+
+
+def _slope(found: Section, times: float = 1) -> str:
+    low, middle, high = (found[name] * times for name in ("low", "per_hour", "high"))
+    return f"{middle:+,.1f} ({low:+,.1f} to {high:+,.1f})"
 
 
 def recover(found: Section, _: Results) -> list[Block]:

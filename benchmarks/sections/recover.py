@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 class Plan:
     """What is killed, and under which load. Seconds, messages a second."""
 
-    faults: Sequence[str] = FAULTS
+    faults: tuple[str, ...] = FAULTS
     rate: float = 500.0
     warmup: float = 4.0  # before the first fault
     before: float = 6.0  # seconds of load until the kill
@@ -40,6 +40,7 @@ class Plan:
     named: bool = True  # as operators are told to run them: a killed process has its partitions back at once
     delay_ms: float = 20.0
     seed: int = 1
+    runs: int = 1  # of every fault, in turns
 
     @property
     def load(self) -> Load:
@@ -78,7 +79,7 @@ def recover(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, 
     rows, lines = [], {}
     with fleet(kafka, shape) as made:
         traffic.drive(made, Load(plan.rate, plan.warmup))
-        for fault in plan.faults:
+        for fault in plan.faults * plan.runs:
             recovery, lines[fault] = one(made, plan, fault)
             rows.append(recovery)
             say(in_words(recovery))

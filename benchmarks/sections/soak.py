@@ -1,7 +1,7 @@
 """`relayfleet bench soak`: a steady load for hours or days; does anything grow, slow down, or pile up?"""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.brokers import Broker
-from benchmarks.figures import Slope, slope
+from benchmarks.figures import Slope, Verdict, slope
 from benchmarks.fleet import Fleet, Shape, fleet
 from benchmarks.load.calls import FORWARD, call
 from benchmarks.load.http import Spec
@@ -20,8 +20,11 @@ from benchmarks.watch import MACHINE, Sample, look
 from workers.core.errors import UsageError
 
 _SPAN = 600.0  # seconds that one load process lasts
-_REMEMBERED = 60.0  # seconds, at least
+_REMEMBERED = 60.0  # seconds at least; else half of the warm-up, so that what Redis holds is level after it
 _FEWEST = 12  # samples after the warm-up that a slope is told from
+_NOT_COUNTED = {"lost": None, "duplicates": None}
+"""Of the gateway's clients: a question without an answer is an error there."""
+_KEPT = {"rss_mb": "memory", "fds": "descriptors", "threads": "threads"}
 GROWING = ("rss_mb", "cpu_share", "fds", "threads")
 
 Say = Callable[[str], None]
@@ -45,11 +48,6 @@ class Plan:
         """Messages a second."""
         return self.users / self.pace
 
-    @property
-    def remember(self) -> float:
-        """Seconds that outcomes are kept: past within the warm-up, so that what Redis holds is level after it."""
-        return max(_REMEMBERED, self.warmup / 2)
-
 
 def soak(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
     """Go on where the samples in `results` end, until the time is over; save and return what they say."""
@@ -57,21 +55,26 @@ def soak(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any
     before = list(read_lines(path))
     done = float(before[-1]["elapsed"]) if before else 0.0
     segment = int(before[-1]["segment"]) + 1 if before else 0
-    in_flight = max(64, int(2 * plan.rate * plan.delay_ms / 1000))
-    shape = Shape(
-        stub={"delay-ms": plan.delay_ms},
-        concurrency=in_flight,
-        gateways=int(plan.gateway),
-        remember=plan.remember,
-    )
+    shape = shaped(plan)
     if done >= plan.seconds:
         say(f"all {plan.seconds:g} s are done; give more --seconds to go on")
     else:
         with fleet(kafka, shape) as made:
             _Segment(made, plan, done, segment, path, say).run()
-    found = judged(list(read_lines(path)), plan.warmup)
+    asked = {"users": plan.users, "pace_s": plan.pace, "remember_s": shape.remember}
+    found = {**asked, **judged(list(read_lines(path)), plan.warmup)}
     results.save("soak", {"plan": asdict(plan), "fleet": shape.as_dict(), "seed": plan.seed}, found)
     return found
+
+
+def shaped(plan: Plan) -> Shape:
+    """The fleet that bears it: with room for twice the calls that are in flight, and a memory that is soon level."""
+    return Shape(
+        stub={"delay-ms": plan.delay_ms},
+        concurrency=max(64, int(2 * plan.rate * plan.delay_ms / 1000)),
+        gateways=int(plan.gateway),
+        remember=max(_REMEMBERED, plan.warmup / 2),
+    )
 
 
 class _Segment:
@@ -102,7 +105,7 @@ class _Segment:
             url = f"{self._fleet.gateway_url}/api/forward"
             spec = Spec(url, FORWARD, 0.0, seconds, "", users=plan.users, pace=plan.pace)
             calls = call(spec, {}, 0.0, self._sample_until(seconds))
-            return _kept({**calls.summary(), "lost": 0, "duplicates": 0})
+            return _kept({**calls.summary(), **_NOT_COUNTED})
         load = Load(plan.rate, seconds, 0.0, seed=plan.seed, patience=30.0)
         return _kept(drive(self._fleet, load, self._sample_until(seconds)).summary())
 
@@ -155,12 +158,29 @@ def judged(rows: Sequence[Mapping[str, Any]], warmup: float) -> dict[str, Any]:
         "hours": float(traffic[-1]["elapsed"]) / 3600,
         "segments": int(traffic[-1]["segment"]) + 1,
         "warmup_s": warmup,
-        **{name: sum(int(row[name]) for row in traffic) for name in ("sent", "lost", "errors", "duplicates")},
+        **{name: _sum(row[name] for row in traffic) for name in ("sent", "lost", "errors", "duplicates")},
         "p99_ms": {"median": float(np.median(p99s)), "worst": max(p99s)} if p99s else {},
         "lag_max": max((sum(row["lag"].values()) for row in rows if row["kind"] == "lag"), default=None),
         "slopes": slopes,
-        "leaks": [name for name, found in slopes.items() if found.get("rss_mb", {}).get("verdict") == "leak"],
+        "leaks": _that_are(slopes, "leak"),
+        "not_known_yet": _that_are(slopes, "not known yet"),
     }
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """None where it was not counted."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _that_are(slopes: Mapping[str, Any], verdict: Verdict) -> list[str]:
+    """What grows like that, by process: CPU is not among it, since who works more does not leak."""
+    return [
+        f"{name} ({said})"
+        for name, found in slopes.items()
+        for what, said in _KEPT.items()
+        if found and found[what]["verdict"] == verdict
+    ]
 
 
 def _slopes(rows: Sequence[Mapping[str, Any]], warmup: float) -> dict[str, Any]:

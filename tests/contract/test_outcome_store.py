@@ -69,6 +69,33 @@ async def test_renewing_tells_which_leases_are_gone(store: OutcomeStore) -> None
     assert await store.renew({"held": held, "gone": gone}) == {"gone"}
 
 
+async def test_a_recorded_outcome_stays_whoever_records_again(store: OutcomeStore) -> None:
+    token = await _token(store, "a")
+    assert await store.record("a", token, b"first")
+    assert not await store.record("a", token, b"second")
+    assert await store.claim("a") == Recorded(b"first")
+
+
+async def test_what_is_asked_together_goes_to_its_own_key_with_its_own_outcome(store: OutcomeStore) -> None:
+    keys = [f"r{number}" for number in range(40)]
+    tokens = dict(zip(keys, await asyncio.gather(*(_token(store, key) for key in keys)), strict=True))
+    outcomes = {key: b"" if key.endswith("0") else f"c1r2 {key}".encode() for key in keys[::2]}
+    renewed = {key: tokens[key] for key in keys[1::4]}
+    done = await asyncio.gather(
+        *(store.record(key, tokens[key], outcome) for key, outcome in outcomes.items()),
+        store.renew(renewed),
+        *(store.release(key, tokens[key]) for key in keys[3::4]),
+        *(store.claim(f"new {key}") for key in keys),
+    )
+    assert done[len(outcomes)] == frozenset()
+    found = {key: await store.claim(key) for key in keys}
+    assert {key: claim for key, claim in found.items() if key in outcomes} == {
+        key: Recorded(outcome) for key, outcome in outcomes.items()
+    }
+    assert all(isinstance(found[key], Busy) for key in renewed)
+    assert all(isinstance(found[key], Claimed) for key in keys[3::4])
+
+
 async def test_a_recorded_outcome_is_not_released(store: OutcomeStore) -> None:
     token = await _token(store, "a")
     await store.record("a", token, b"kept")

@@ -66,6 +66,22 @@ def test_a_worker_and_a_gateway_that_are_killed_under_load_lose_nothing_and_the_
     assert gateway["first_outcome_s"] > RESTARTED_AFTER
 
 
+def test_a_soak_goes_on_where_it_ended_and_says_what_it_asked(kafka: str, tmp_path: Path) -> None:
+    load = ("--users", "10", "--pace", "0.2", "--every", "0.5", "--warmup", "0")
+    told = ("--kafka", kafka, "--out", str(tmp_path))
+    first = _bench("soak", *load, "--seconds", "3", *told)
+    both = _bench("soak", *load, "--seconds", "6", *told)
+    assert (first["segments"], both["segments"]) == (1, 2)
+    assert both["sent"] > first["sent"] > 0
+    assert (both["errors"], both["lost"]) == (0, None)
+    assert (both["users"], both["pace_s"], both["remember_s"]) == (10, 0.2, 60.0)
+    assert {"broker", "router", "worker", "gateway", "redis", "stub"} == both["slopes"].keys()
+    _bench("report", str(tmp_path))
+    said = (tmp_path / "report.md").read_text()
+    assert "10 users asked once in 0.2 s each; outcomes and answers were kept for 60 s" in said
+    assert "lost –" in said
+
+
 def test_a_broker_that_somebody_named_is_not_killed(kafka: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workers", "bench", "recover", "--kill", "broker", "--kafka", kafka]
     done = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, check=False)

@@ -20,7 +20,7 @@ subprocess.run([sys.executable, "-c", {_POLICY!r}], check=True)
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this policy")
 
 
-def _policies(code: str, given: int = os.SCHED_OTHER) -> set[int]:
+def _policies(code: str, given: int = 0) -> set[int]:
     """Of the process itself, of a thread and of a child, which began with the policy `given`."""
     before = f"import os; os.sched_setscheduler(0, {given}, os.sched_param(0))\n"
     done = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True)
@@ -41,7 +41,9 @@ def test_a_policy_that_was_given_stays() -> None:
     assert _policies(_TOLD.format(wanted=True), os.SCHED_IDLE) == {os.SCHED_IDLE}
 
 
-@pytest.mark.parametrize(("setting", "policy"), [(None, "SCHED_BATCH"), ("0", "SCHED_OTHER")])
+@pytest.mark.parametrize(
+    ("setting", "policy"), [(None, "SCHED_BATCH"), ("0", "SCHED_OTHER"), ("off", "SCHED_OTHER")]
+)
 def test_every_command_takes_turns_unless_the_environment_says_no(setting: str | None, policy: str) -> None:
     code = (
         "import workers.__main__ as entry\nentry.app = lambda: print(os.sched_getscheduler(0))\nentry.main()"

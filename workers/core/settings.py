@@ -35,7 +35,7 @@ class Settings:
             topology=Path(env.get("RELAYFLEET_TOPOLOGY") or "topology.yaml"),
             ci=env.get("CI", "").lower() in {"1", "true"},
             listen=env.get("RELAYFLEET_LISTEN") or "127.0.0.1",
-            take_turns=env.get("RELAYFLEET_TAKE_TURNS", "").lower() not in {"0", "false"},
+            take_turns=env.get("RELAYFLEET_TAKE_TURNS", "").lower() not in {"0", "false", "no", "off"},
             openai_base_url=env.get("OPENAI_BASE_URL") or None,
             openai_api_key=env.get("OPENAI_API_KEY") or None,
             environment=env,

@@ -8,9 +8,9 @@ local function answered(value) return value and string.sub(value, 1, 1) == 'O' e
 local function claim(key)
   local value = redis.call('GET', key)
   if not value then
-    local token = redis.call('INCR', counter)
-    redis.call('SET', key, 'L' .. token, 'PX', lease)
-    return 'L' .. token
+    local taken = string.format('L%.0f', redis.call('INCR', counter)) -- `..` would write 1e+14
+    redis.call('SET', key, taken, 'PX', lease)
+    return taken
   end
   if answered(value) then return value end
   return 'B' .. redis.call('PTTL', key)

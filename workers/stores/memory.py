@@ -55,7 +55,7 @@ class MemoryOutcomeStore:
         """See `OutcomeStore`."""
         now = self._clock.monotonic()
         entry = self._live(key, now)
-        if entry is not None and entry.token != token:
+        if entry is not None and (entry.token != token or entry.outcome is not None):
             return False
         self._put(key, _Entry(token, outcome, now + self._window))
         return True

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import Told, in_words, sections
+from benchmarks.fleet import kept_for
 from benchmarks.sections import peers, ramp, recover, run, soak
 from benchmarks.targets import TARGETS, reached
 from benchmarks.watch import MACHINE, Use, busiest
@@ -101,14 +102,14 @@ def test_every_peer_has_its_features_listed() -> None:
     assert len({len(features) for features in peers.FEATURES.values()}) == 1
 
 
-def _rows(hours: float, slope: float) -> list[dict[str, Any]]:
+def _rows(hours: float, slope: float, name: str = "worker") -> list[dict[str, Any]]:
     """Samples a minute of one process that grows by `slope` MB an hour."""
     dice = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
     for minute in range(int(hours * 60)):
         grown = 100 + slope * minute / 60 + dice.normal(0, 0.1)
         fields = {"rss_mb": grown, "cpu_share": 0.3 + dice.normal(0, 0.01), "fds": 20, "threads": 4}
-        rows.append({"kind": "process", "name": "worker", "elapsed": minute * 60.0, "segment": 0, **fields})
+        rows.append({"kind": "process", "name": name, "elapsed": minute * 60.0, "segment": 0, **fields})
     traffic = {"sent": 10, "achieved": 1.0, "lost": 0, "errors": 0, "duplicates": 0}
     latency = {"p99": 12.0, "count": 10}
     rows.append({"kind": "lag", "elapsed": hours * 3600, "segment": 0, "lag": {"a": 3, "b": 4}})
@@ -116,11 +117,36 @@ def _rows(hours: float, slope: float) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(("grows", "leaks"), [(0.0, []), (20.0, ["worker"])])
-def test_a_soak_says_who_leaks(grows: float, leaks: list[str]) -> None:
-    found = soak.judged(_rows(2.0, grows), warmup=600.0)
-    assert found["leaks"] == leaks
+@pytest.mark.parametrize("name", ["worker", "redis", "broker"])
+@pytest.mark.parametrize(("grows", "leaks"), [(0.0, []), (20.0, ["memory"])])
+def test_a_soak_says_who_leaks_what(grows: float, leaks: list[str], name: str) -> None:
+    found = soak.judged(_rows(2.0, grows, name), warmup=600.0)
+    assert found["leaks"] == [f"{name} ({what})" for what in leaks]
     assert found["lag_max"] == 7
+
+
+def test_what_a_short_soak_can_not_tell_is_said() -> None:
+    found = soak.judged(_rows(0.4, 0.0), warmup=600.0)
+    assert found["not_known_yet"] == ["worker (memory)", "worker (descriptors)", "worker (threads)"]
+
+
+def test_a_soak_forgets_half_way_through_its_warm_up_and_says_so() -> None:
+    shape = soak.shaped(soak.Plan(warmup=600.0))
+    assert shape.as_dict()["remember"] == 300.0
+    assert kept_for(shape.remember) == {"once": {"window": 300.0}, "gateway": {"answers": {"keep": 300.0}}}
+    assert kept_for(None) == {}
+
+
+@pytest.mark.parametrize(("hours", "met"), [(1.1, None), (1.3, True)])
+def test_an_hour_of_soak_is_one_after_the_warm_up(hours: float, met: bool | None) -> None:
+    found = soak.judged(_rows(hours, 0.0), warmup=600.0)
+    (row,) = (row for row in reached({"soak": {"results": found}}) if row.what.startswith("memory"))
+    assert row.met is met
+
+
+def test_what_a_soak_through_the_gateway_does_not_count_is_not_zero() -> None:
+    rows = [{**row, "lost": None} if row["kind"] == "traffic" else row for row in _rows(2.0, 0.0)]
+    assert soak.judged(rows, 600.0)["lost"] is None
 
 
 def test_a_warm_up_belongs_to_no_slope() -> None:

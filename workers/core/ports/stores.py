@@ -42,7 +42,10 @@ class OutcomeStore(Protocol):
         """Extend leases (key -> token). Returns the keys that are no longer ours."""
 
     async def record(self, key: str, token: int, outcome: bytes) -> bool:
-        """Keep the outcome for the store's window and end the lease. False: the lease is somebody else's by now."""
+        """Keep the outcome for the store's window and end the lease.
+
+        False: the lease is somebody else's by now, or an outcome is on record, which stays.
+        """
 
     async def release(self, key: str, token: int) -> None:
         """End the lease without an outcome, so that the next copy may try at once."""
