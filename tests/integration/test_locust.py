@@ -4,16 +4,18 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
 
+from tests.integration.test_grpc_many import names_of
 from tests.integration.test_grpc_server import running
 from tests.processes import ROOT, free_port
 from tests.unit.gateway.world import World
 from workers.core.topology.gateway import Gateway
 
+Told = TypeVar("Told")
 KINDS = ["GrpcUser", "GrpcManyUser"]
 STEP = "--steps 3 --hold 2 --settle 0 --pace 0.05 --host http://127.0.0.1:9 --headless --only-summary"
 
@@ -31,13 +33,19 @@ async def measured(
             stderr=asyncio.subprocess.STDOUT,
         )
         ending = asyncio.create_task(locust.communicate())
-        answered = 0
-        while not (await asyncio.wait({ending}, timeout=0.02))[0]:
-            for record in world.requests()[answered:]:
-                answer(world, record)
-                answered += 1
-        said, _ = await ending
+        said, _ = await answered(world, ending, answer)
     return _row(file, said.decode())
+
+
+async def answered(world: World, asking: asyncio.Task[Told], answer: Callable[[World, Any], None]) -> Told:
+    """What comes of asking, with each question answered as it comes."""
+    done = set[str]()
+    while not (await asyncio.wait({asking}, timeout=0.02))[0]:
+        records = names_of(world)
+        for name in records.keys() - done:
+            answer(world, records[name])
+        done |= records.keys()
+    return await asking
 
 
 def _row(file: Path, said: str) -> dict[str, Any]:
