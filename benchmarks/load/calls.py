@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Floats, encoded_text, histogram, quantiles
-from benchmarks.load import grpc, http
+from benchmarks.load.spec import LoadSpec
 from benchmarks.load.traffic import brief, finished, rate_within
 from benchmarks.watch import Use, Watch
 
@@ -27,7 +27,7 @@ OK = 200
 class Calls:
     """What came of HTTP load. Arrays are by call; times in seconds from the start."""
 
-    spec: http.Spec | grpc.Spec
+    spec: LoadSpec
     warmup: float
     intended: Floats
     finished: Floats
@@ -135,7 +135,7 @@ def _p99(values: Floats) -> float:
 
 
 def call(
-    spec: http.Spec | grpc.Spec,
+    spec: LoadSpec,
     pids: Mapping[str, int],
     warmup: float = 2.0,
     during: Callable[[float], None] = lambda start: None,

@@ -5,10 +5,8 @@ SPEC is JSON, see `Spec`; the raw numbers are those of `benchmarks.load.http`.
 
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import uvloop
 from grpc import RpcError, aio
 from grpc.aio import EOF
 
-from benchmarks.load.schedule import Arrivals, Schedule
+from benchmarks.load.spec import LoadSpec
 from schemas import relayfleet_pb2 as wire
 from schemas.relayfleet_pb2_grpc import MessageRouterStub
 
@@ -29,24 +27,10 @@ _LONGEST = 60.0  # seconds for one call
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """What to ask: `url` is HOST:PORT, `body` the text. `start` is a moment of the monotonic clock."""
+class Spec(LoadSpec):
+    """What to ask: `url` is HOST:PORT, `body` the text. Always an open loop: it needs a `rate`."""
 
-    url: str
-    body: str
-    start: float
-    seconds: float
-    out: str
-    rate: float
-    users: int = 0  # as `http.Spec` has it; here always an open loop
     gather: float = 0.0  # seconds; more than 0: all questions on one stream, gathered for so long
-    arrivals: Arrivals = "uniform"
-    seed: int = 1
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def command(self) -> list[str]:
-        """The process that does it."""
-        return [sys.executable, "-m", "benchmarks.load.grpc", orjson.dumps(asdict(self)).decode()]
 
 
 class GrpcLoad:
@@ -62,7 +46,7 @@ class GrpcLoad:
     async def alone(self) -> None:
         """A call a question."""
         async with asyncio.TaskGroup() as calls:
-            async for due in self._times():
+            async for due in self._spec.times():
                 calls.create_task(self._call(due))
 
     async def together(self) -> None:
@@ -71,7 +55,7 @@ class GrpcLoad:
         reading = asyncio.create_task(self._read(stream))
         sending: asyncio.Task[None] | None = None
         names = map(str, count())
-        async for due in self._times():
+        async for due in self._spec.times():
             name = next(names)
             self._due[name] = due
             self._waiting.append(wire.ConverseRequest(id=name, request=self._question()))
@@ -82,14 +66,6 @@ class GrpcLoad:
         with suppress(*_ENDED):
             await stream.done_writing()
         await reading
-
-    async def _times(self) -> AsyncIterator[float]:
-        spec = self._spec
-        for due in Schedule(spec.rate, spec.seconds, spec.arrivals, spec.seed).times().tolist():
-            ahead = spec.start + due - time.monotonic()
-            if ahead > 0:
-                await asyncio.sleep(ahead)
-            yield due
 
     def _question(self) -> wire.RequestMessage:
         return wire.RequestMessage(input_text=self._spec.body)
@@ -118,7 +94,7 @@ class GrpcLoad:
 
     def _note(self, due: float, answer: wire.ResponseMessage | None) -> None:
         status = _OK if answer is not None and answer.status == "ok" else _AWAY
-        self.rows.append((due, time.monotonic() - self._spec.start, status))
+        self.rows.append((due, self._spec.now(), status))
 
 
 async def run(spec: Spec) -> dict[str, Any]:

@@ -6,10 +6,9 @@ under way at a time, begun at most every `pace` seconds. Latency counts from the
 
 import asyncio
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.request import RequestBuilder
 
-from benchmarks.load.schedule import Arrivals, Schedule
+from benchmarks.load.spec import LoadSpec
 
 _AWAY = 0  # the status of a call that got none
 _TIMES = ("queued", "routed", "model", "total")
@@ -31,27 +30,14 @@ _LATER = frozenset({_AWAY, 502, 503, 504})  # what a careful client asks again a
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """What to ask. `start` is a moment of the monotonic clock; without `rate` there are `users`."""
+class Spec(LoadSpec):
+    """What to ask, with JSON as `body`."""
 
-    url: str
-    body: str
-    start: float
-    seconds: float
-    out: str  # the file for the raw numbers
-    rate: float = 0.0
-    users: int = 0
     pace: float = 0.0  # seconds between the beginnings of a user's calls, at least
-    arrivals: Arrivals = "uniform"
-    seed: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
     ids: str = ""  # a prefix: give each call a message_id of its own, numbered from 0
     persist: float = 0.0  # seconds for which a call without an answer is made again, under the same id
     stream: bool = False  # answers come as server-sent events
-
-    def command(self) -> list[str]:
-        """The process that does it."""
-        return [sys.executable, "-m", "benchmarks.load.http", orjson.dumps(asdict(self)).decode()]
 
 
 class HttpLoad:
@@ -67,13 +53,8 @@ class HttpLoad:
 
     async def open_loop(self) -> None:
         """Send at the scheduled times, then wait for the last answer."""
-        spec = self._spec
-        schedule = Schedule(spec.rate, spec.seconds, spec.arrivals, spec.seed)
         async with asyncio.TaskGroup() as calls:
-            for due in schedule.times().tolist():
-                ahead = spec.start + due - time.monotonic()
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
+            async for due in self._spec.times():
                 calls.create_task(self._call(due))
 
     async def as_users(self) -> None:
@@ -87,20 +68,18 @@ class HttpLoad:
         # Spread over one pace, or over a tenth of a second, so that users don't move as one.
         due = (spec.pace or 0.1) * number / spec.users
         while due < spec.seconds:
-            ahead = spec.start + due - time.monotonic()
-            if ahead > 0:
-                await asyncio.sleep(ahead)
+            await spec.until(due)
             await self._call(due)
-            due = max(due + spec.pace, 0.0 if spec.pace else time.monotonic() - spec.start)
+            due = max(due + spec.pace, 0.0 if spec.pace else spec.now())
 
     async def _call(self, due: float) -> None:
         spec = self._spec
         body = self._content()
         status, content = await self._ask(body)
-        while status in _LATER and time.monotonic() - spec.start < due + spec.persist:
+        while status in _LATER and spec.now() < due + spec.persist:
             await asyncio.sleep(_PAUSE)
             status, content = await self._ask(body)
-        self.rows.append((due, self._now(), status, nan, 0, *_timing(content)))
+        self.rows.append((due, self._spec.now(), status, nan, 0, *_timing(content)))
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
         try:
@@ -115,9 +94,6 @@ class HttpLoad:
         for name, value in self._spec.headers.items():
             request = request.header(name, value)
         return request
-
-    def _now(self) -> float:
-        return time.monotonic() - self._spec.start
 
     def _content(self) -> bytes:
         if not self._spec.ids:
@@ -145,9 +121,9 @@ class StreamLoad(HttpLoad):
                 while (data := await response.body_reader.read_chunk()) is not None:
                     count += bytes(data).count(_EVENT)
                     if count and isnan(first):
-                        first = self._now()
+                        first = self._spec.now()
                 status = int(response.status)
-        self.rows.append((due, self._now(), status, first, count, *_timing(b"")))
+        self.rows.append((due, self._spec.now(), status, first, count, *_timing(b"")))
 
 
 async def run(spec: Spec) -> dict[str, Any]:
