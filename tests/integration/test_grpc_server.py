@@ -182,21 +182,24 @@ async def test_a_stream_of_questions_holds_no_more_of_them_at_once_than_the_topo
 
 
 async def test_one_call_too_many_is_told_so_and_room_comes_back() -> None:
-    settings = Gateway(confirm=1, limits=Limits(connections=1))
+    settings = Gateway(confirm=1, limits=Limits(connections=8))
     async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
         stub: Any = MessageRouterStub(channel)
-        first = stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20)
-        await eventually(world.requests)
-        error = await _failure(stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20))
+        asked = wire.RequestMessage(input_text="x")
+        calls = [stub.ForwardRequest(asked, timeout=20) for _ in range(8)]
+        await eventually(lambda: len(world.requests()) == 8)
+        error = await _failure(stub.ForwardRequest(asked, timeout=20))
         told = dict(error.trailing_metadata() or ())
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert (told["relay-error-class"], told["retry-after"]) == ("overloaded", "1")
-        world.reply(world.requests()[0])
-        await first
-        second = stub.ForwardRequest(wire.RequestMessage(input_text="x"), timeout=20)
-        await eventually(lambda: len(world.requests()) == 2)
-        world.reply(world.requests()[1])
-        assert (await second).status == "ok"
+        for record in world.requests():
+            world.reply(record)
+        await asyncio.gather(*calls)
+        again = stub.ForwardRequest(asked, timeout=20)
+        await eventually(lambda: len(world.requests()) == 9)
+        for record in world.requests():
+            world.reply(record)
+        assert (await again).status == "ok"
 
 
 async def test_each_call_that_came_while_the_gateway_stood_still_is_told_why_it_is_refused() -> None:
