@@ -3,7 +3,9 @@
     locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 --steps 100,200 --hold 10 ForwardUser
 
 `relayfleet bench ramp` runs it and draws what it finds. A user sends its next message `--pace` seconds after its last
-one was sent, or at once where the answer took longer; what each step saw goes to the file of `--results`.
+one was sent, or at once where the answer took longer. The users of a step come at once, so each waits for a part of the
+first pace of its own: else all of them would ask in the same moment of every second, as no users do. What each step saw
+goes to the file of `--results`.
 """
 
 import time
@@ -16,6 +18,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from queue import Queue
+from random import Random
 from threading import Thread
 from typing import Any, ClassVar
 
@@ -23,7 +26,7 @@ import grpc
 import orjson
 from grpc.experimental import gevent as grpc_gevent
 from hdrh.histogram import HdrHistogram
-from locust import FastHttpUser, LoadTestShape, User, constant_throughput, events, task
+from locust import FastHttpUser, LoadTestShape, User, events, task
 from websockets.sync.client import connect
 
 from schemas import relayfleet_pb2 as wire
@@ -35,6 +38,7 @@ _ASKED = wire.RequestMessage(input_text=TEXT)
 _LONGEST = 60.0  # seconds for an answer
 _GATHER = 0.005  # seconds in which questions come together
 _HOUR_MS = 3_600_000
+_DICE = Random(1)
 
 
 @events.init_command_line_parser.add_listener
@@ -124,12 +128,17 @@ def _end(environment: Any, **_: Any) -> None:
 
 
 def _pace(user: Any) -> float:
-    """Seconds until the user's next message."""
-    pace = user.environment.parsed_options.pace
-    if not pace:
-        return 0.0
-    wait: float = constant_throughput(1 / pace)(user)
+    """Seconds until the user's next message. Locust's own pacing counts from when users come, which is together."""
+    now = time.perf_counter()
+    user.due = max(now, user.due + user.environment.parsed_options.pace)
+    wait: float = user.due - now
     return wait
+
+
+def _find_a_moment(user: Any) -> None:
+    """Wait for the user's own part of the first pace."""
+    time.sleep(_DICE.random() * user.environment.parsed_options.pace)
+    user.due = time.perf_counter()
 
 
 class ForwardUser(FastHttpUser):
@@ -139,6 +148,10 @@ class ForwardUser(FastHttpUser):
     network_timeout = 60.0
     connection_timeout = 10.0
     _headers: ClassVar[dict[str, str]] = {"content-type": "application/json"}
+
+    def on_start(self) -> None:
+        """Find a moment of its own."""
+        _find_a_moment(self)
 
     @task
     def forward(self) -> None:
@@ -177,6 +190,7 @@ class WebSocketUser(User):
         self._connection = connect(f"{url}/ws", proxy=None, open_timeout=30)
         self._connection.recv(timeout=30)
         self._asked = 0
+        _find_a_moment(self)
 
     def on_stop(self) -> None:
         """Say goodbye."""
@@ -202,6 +216,7 @@ class GrpcUser(User):
     def on_start(self) -> None:
         """Open the channel once."""
         self._router = _router(self.environment.parsed_options.grpc)
+        _find_a_moment(self)
 
     @task
     def ask(self) -> None:
@@ -218,6 +233,7 @@ class GrpcManyUser(User):
     def on_start(self) -> None:
         """Open the stream once."""
         self._stream = _stream(self.environment.parsed_options.grpc)
+        _find_a_moment(self)
 
     @task
     def ask(self) -> None:

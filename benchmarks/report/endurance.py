@@ -36,7 +36,6 @@ def soak(found: Section, results: Results) -> list[Block]:
                 "memory, slope MB",
                 "verdict",
                 "CPU, slope in points of a core",
-                "verdict",
                 "descriptors, slope",
                 "verdict",
             ),
@@ -57,7 +56,7 @@ def _load(found: Section) -> str:
 
 def _row(name: str, slopes: Section) -> tuple[str, ...]:
     if not slopes:
-        return name, "–", "too few samples", "not known yet", "–", "–", "–", "–"
+        return name, "–", "too few samples", "not known yet", "–", "–", "–"
     memory, cpu, fds = slopes["rss_mb"], slopes["cpu_share"], slopes["fds"]
     return (
         name,
@@ -65,7 +64,6 @@ def _row(name: str, slopes: Section) -> tuple[str, ...]:
         _slope(memory),
         memory["verdict"],
         _slope(cpu, 100),
-        cpu["verdict"],
         _slope(fds),
         fds["verdict"],
     )
