@@ -152,7 +152,7 @@ def _soak(sections: Sections) -> tuple[str, bool | None]:
 
 
 def _scaling(sections: Sections) -> tuple[str, bool | None]:
-    """The goal is for 1,000 in flight; 100 are told too: with 1,000 one worker may fill a machine of few cores."""
+    """The goal is for 1,000 in flight; 100 are told too: with 1,000 few workers fill a machine of few cores."""
     rows = _results(sections, "scaling")["rows"]
     said = "; ".join(_shares(rows, in_flight) for in_flight in (1000, 100))
     more = [row["of_linear"] >= 0.9 for row in rows if row["in_flight"] == 1000 and row["workers"] > 1]

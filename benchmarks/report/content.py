@@ -91,8 +91,8 @@ def _scaling(found: Section, _: Results) -> list[Block]:
     ]
     columns = ("in flight each", "workers", "messages/s", "spread", "delay allows", "of linear", "bottleneck")
     said = (
-        "Linear is the rate of one worker times their number. With 1,000 calls in flight one worker alone may fill a "
-        "machine of few cores, and a second one brings nothing there; 100 in flight leave it room."
+        "Linear is the rate of one worker times their number. With 1,000 calls in flight one worker takes so much of a "
+        "machine of few cores that several fill it; 100 in flight leave it room."
     )
     return [Heading("More worker processes"), Text(said), Table(columns, rows)]
 
