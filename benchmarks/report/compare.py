@@ -14,8 +14,8 @@ _QUANTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0}
 
 
 def differences(a: Results, b: Results) -> dict[str, Difference]:
-    """B against A, of what both have: latencies by second, rates by run."""
-    return {**dict(_latencies(a, b)), **dict(_rates(a, b))}
+    """B against A, of what both have: latencies from topic to topic by second, all else by run."""
+    return {**dict(_latencies(a, b)), **dict(_by_run(a, b))}
 
 
 def blocks(a: Results, b: Results) -> list[Block]:
@@ -33,8 +33,8 @@ def blocks(a: Results, b: Results) -> list[Block]:
     return [
         Heading("Two runs compared"),
         Text(
-            f"A is `{a.directory.name}`, B is `{b.directory.name}`. Latencies are resampled by whole seconds, rates by "
-            "whole runs; the interval holds the ratio B / A at 95 %."
+            f"A is `{a.directory.name}`, B is `{b.directory.name}`. Latencies from topic to topic are resampled by "
+            "whole seconds, all else by whole runs; the interval holds the ratio B / A at 95 %."
         ),
         Table(("", "A", "B", "B / A", "95 %", ""), rows),
     ]
@@ -64,10 +64,10 @@ def _seconds(results: Results) -> list[Floats]:
     return cut
 
 
-def _rates(a: Results, b: Results) -> Iterator[tuple[str, Difference]]:
+def _by_run(a: Results, b: Results) -> Iterator[tuple[str, Difference]]:
     found = [dict(_runs(results.sections())) for results in (a, b)]
     for name in (name for name in found[0] if name in found[1]):
-        one, other = ([np.asarray([rate]) for rate in each[name]] for each in found)
+        one, other = ([np.asarray([figure]) for figure in each[name]] for each in found)
         yield name, compare(one, other, lambda values: float(np.median(values)))
 
 
@@ -75,6 +75,10 @@ def _runs(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Sequ
     if "run" in sections:
         bursts = sections["run"]["results"]["topic"]["burst"]
         yield "topic to topic, messages/s at most", [run["rate"] for run in bursts]
+        steady = sections["run"]["results"].get("gateway", {}).get("steady", ())
+        for name in _QUANTILES if steady else ():
+            yield f"gateway, {name} ms", [run["latency_ms"][name] for run in steady]
     if "gateway" in sections:
         for row in sections["gateway"]["results"]["at_once"]:
             yield f"gateway, {row['users']} users, requests/s", [run["achieved"] for run in row["runs"]]
+            yield f"gateway, {row['users']} users, p99 ms", [run["latency_ms"]["p99"] for run in row["runs"]]

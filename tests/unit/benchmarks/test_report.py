@@ -98,6 +98,20 @@ def test_two_runs_are_compared_by_what_both_have(tmp_path: Path) -> None:
     assert found["topic to topic, p50 ms"].low <= 2 <= found["topic to topic, p50 ms"].high
 
 
+def test_the_gateway_of_two_runs_is_compared_by_whole_runs(tmp_path: Path) -> None:
+    runs = []
+    for name, p99s in (("a", (40.0, 42.0, 41.0)), ("b", (80.0, 84.0, 82.0))):
+        run = Results.create(tmp_path / name)
+        each = [{"achieved": 1700.0, "latency_ms": {"p50": 18.0, "p90": 30.0, "p99": p99}} for p99 in p99s]
+        run.save("run", {}, {"topic": {"burst": [{"rate": 7000.0}]}, "gateway": {"steady": each}})
+        run.save("gateway", {}, {"at_once": [{"users": 500, "runs": each}]})
+        runs.append(run)
+    found = compare.differences(*runs)
+    for name in ("gateway, p99 ms", "gateway, 500 users, p99 ms"):
+        assert (found[name].ratio, found[name].differs) == (2.0, True)
+    assert not found["gateway, p50 ms"].differs
+
+
 def test_a_directory_without_results_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="relayfleet bench run"):
         Results.existing(tmp_path)
