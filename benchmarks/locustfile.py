@@ -127,31 +127,30 @@ def _end(environment: Any, **_: Any) -> None:
         Path(options.results).write_bytes(orjson.dumps(rows))
 
 
-def _pace(user: Any) -> float:
-    """Seconds until the user's next message. Locust's own pacing counts from when users come, which is together."""
-    now = time.perf_counter()
-    user.due = max(now, user.due + user.environment.parsed_options.pace)
-    wait: float = user.due - now
-    return wait
+class PacedUser(User):
+    """Asks at a moment of its own, and `--pace` seconds later again."""
+
+    abstract = True
+
+    def on_start(self) -> None:
+        """Wait for its own part of the first pace."""
+        self._pace = float(self.environment.parsed_options.pace)
+        time.sleep(_DICE.random() * self._pace)
+        self._due = time.perf_counter()
+
+    def wait_time(self) -> float:
+        """Seconds until the next message. Locust's own pacing counts from when users come, which is together."""
+        now = time.perf_counter()
+        self._due = max(now, self._due + self._pace)
+        return self._due - now
 
 
-def _find_a_moment(user: Any) -> None:
-    """Wait for the user's own part of the first pace."""
-    time.sleep(_DICE.random() * user.environment.parsed_options.pace)
-    user.due = time.perf_counter()
-
-
-class ForwardUser(FastHttpUser):
+class ForwardUser(PacedUser, FastHttpUser):
     """Posts to the gateway as the demo page does."""
 
-    wait_time = _pace
     network_timeout = 60.0
     connection_timeout = 10.0
     _headers: ClassVar[dict[str, str]] = {"content-type": "application/json"}
-
-    def on_start(self) -> None:
-        """Find a moment of its own."""
-        _find_a_moment(self)
 
     @task
     def forward(self) -> None:
@@ -179,10 +178,8 @@ def _timed(user: Any, name: str) -> Iterator[None]:
     )
 
 
-class WebSocketUser(User):
+class WebSocketUser(PacedUser):
     """Asks on a connection that stays open."""
-
-    wait_time = _pace
 
     def on_start(self) -> None:
         """Connect; the first frame is the gateway's welcome."""
@@ -190,7 +187,7 @@ class WebSocketUser(User):
         self._connection = connect(f"{url}/ws", proxy=None, open_timeout=30)
         self._connection.recv(timeout=30)
         self._asked = 0
-        _find_a_moment(self)
+        super().on_start()
 
     def on_stop(self) -> None:
         """Say goodbye."""
@@ -208,15 +205,13 @@ class WebSocketUser(User):
                     raise ValueError(f"the gateway answered {said}")
 
 
-class GrpcUser(User):
+class GrpcUser(PacedUser):
     """Calls ForwardRequest; all users of the process share a channel, as clients should."""
-
-    wait_time = _pace
 
     def on_start(self) -> None:
         """Open the channel once."""
         self._router = _router(self.environment.parsed_options.grpc)
-        _find_a_moment(self)
+        super().on_start()
 
     @task
     def ask(self) -> None:
@@ -225,15 +220,13 @@ class GrpcUser(User):
             self._router.ForwardRequest(_ASKED, timeout=_LONGEST)
 
 
-class GrpcManyUser(User):
+class GrpcManyUser(PacedUser):
     """Asks on a ConverseMany stream; all users of the process share it, and it carries what they ask together."""
-
-    wait_time = _pace
 
     def on_start(self) -> None:
         """Open the stream once."""
         self._stream = _stream(self.environment.parsed_options.grpc)
-        _find_a_moment(self)
+        super().on_start()
 
     @task
     def ask(self) -> None:

@@ -24,7 +24,7 @@ _SHARED_OUT_WITHIN = 60.0  # seconds; it takes two heartbeats, which the broker 
 class Plan:
     """Worker processes, calls in flight in each, milliseconds that the model takes, seconds of each run.
 
-    Two numbers in flight: with 1,000 one worker alone may fill a machine of few cores, with 100 it leaves room.
+    Two numbers in flight: with 1,000 a few workers fill a machine of few cores, 100 leave it room.
     """
 
     workers: Sequence[int] = (1, 2, 4)

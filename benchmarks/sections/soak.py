@@ -25,7 +25,7 @@ _FEWEST = 12  # samples after the warm-up that a slope is told from
 _NOT_COUNTED = {"lost": None, "duplicates": None}
 """Of the gateway's clients: a question without an answer is an error there."""
 _KEPT = {"rss_mb": "memory", "fds": "descriptors", "threads": "threads"}
-GROWING = ("rss_mb", "cpu_share", "fds", "threads")
+GROWING = (*_KEPT, "cpu_share")
 
 Say = Callable[[str], None]
 

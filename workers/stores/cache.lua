@@ -43,10 +43,7 @@ end
 
 local function replace(key, token, answer) return keep(key, answer) end
 
-return run({
-  c = { call = claim },
-  n = { call = renew },
-  d = { call = release },
-  r = { call = record, outcome = true },
-  p = { call = replace, outcome = true },
-}, 4, 4)
+operations.r = { call = record, outcome = true }
+operations.p = { call = replace, outcome = true }
+
+return run(4, 4)

@@ -33,9 +33,12 @@ local function release(key, token)
   return 1
 end
 
--- Does the operations: so many keys and arguments stand before theirs, which are a key each, and together one argument
+-- By their letters. A script adds those of its own; one that brings an outcome says so.
+local operations = { c = { call = claim }, n = { call = renew }, d = { call = release } }
+
+-- Does what is asked: so many keys and arguments stand before theirs, which are a key each, and together one argument
 -- of letter and token each, and behind it the outcomes of those that bring one.
-local function run(operations, keys, arguments)
+local function run(keys, arguments)
   local results, outcome = {}, arguments + 1
   for letter, token in string.gmatch(ARGV[arguments + 1], '(%a)(%d*)') do
     local operation = operations[letter]

@@ -8,9 +8,6 @@ local function record(key, token, outcome)
   return 1
 end
 
-return run({
-  c = { call = claim },
-  n = { call = renew },
-  d = { call = release },
-  r = { call = record, outcome = true },
-}, 1, 2)
+operations.r = { call = record, outcome = true }
+
+return run(1, 2)
