@@ -15,8 +15,10 @@ from schemas.errors import DecodeError
 from workers.core.ports import Reader
 from workers.core.records import Received
 from workers.core.redact import redact
+from workers.policies.retry import TREATMENTS
 
 _REASON_CHARS = 200
+_NO_LETTER = frozenset(each.value for each, treatment in TREATMENTS.items() if not treatment.dead_letter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ class Outcome(NamedTuple):
     next: str | None
 
 
+def is_open(row: Row) -> bool:
+    """Whether records are still to come about a letter: its outcome, or the dead letter that it became."""
+    return row.state is State.REPLAYED or _is_unlinked(row)
+
+
+def _is_unlinked(row: Row | Entry) -> bool:
+    """Failed, and what it became is not known. What merely expired becomes nothing; what was refused can't be told."""
+    if row.state is not State.FAILED_AGAIN or row.next is not None:
+        return False
+    return (row.why or "").partition(":")[0] not in _NO_LETTER
+
+
 class Follower:
     """Follows the letters that it was told to expect; each is counted once, however often it is answered."""
 
@@ -72,17 +86,21 @@ class Follower:
         """How many have no outcome."""
         return len(self._pending)
 
+    @property
+    def unlinked(self) -> int:
+        """How many failed and have not been seen as the dead letters that they became."""
+        return len(self._unlinked)
+
     def expect(self, letter: Letter, row: Row) -> None:
-        """A letter was sent."""
-        self._pending[letter] = row
+        """A letter was sent, and is open."""
+        (self._pending if row.state is State.REPLAYED else self._unlinked)[letter] = row
 
     async def look(self, wait: float) -> int:
-        """Read what comes within `wait` seconds and put it on record. Returns how many outcomes were new."""
+        """Read what comes within `wait` seconds and put it on record. Returns how many records told something new."""
         records = await self._reader.read(wait)
-        before = len(self._pending)
         writes = [write for record in records if (write := self._settle(record)) is not None]
         await self._ledger.write(writes)
-        return before - len(self._pending)
+        return len(writes)
 
     async def catch_up(self) -> None:
         """Read everything that was there when the reader was opened."""
@@ -96,13 +114,11 @@ class Follower:
         row = self._pending.pop(outcome.letter, None)
         if row is not None:
             self.failures.add(failed=outcome.state is State.FAILED_AGAIN)
-            if outcome.state is State.FAILED_AGAIN and outcome.next is None:
-                self._unlinked[outcome.letter] = row
         elif outcome.next is not None:
             row = self._unlinked.pop(outcome.letter, None)
         if row is None:
             return None
-        return str(outcome.letter), Entry(
+        entry = Entry(
             state=outcome.state,
             at=self._ledger.now_ms,
             who=row.who,
@@ -113,6 +129,9 @@ class Follower:
             next=outcome.next,
             twice=row.twice,
         )
+        if _is_unlinked(entry):
+            self._unlinked[outcome.letter] = row
+        return str(outcome.letter), entry
 
     def _outcome(self, record: Received) -> Outcome | None:
         position = of_job(record.headers, self._job)

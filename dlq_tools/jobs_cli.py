@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from dlq_tools.follow import causes
+from dlq_tools.follow import causes, is_open
 from dlq_tools.lease import is_running
 from dlq_tools.ledger_records import Job, JobState, State
 from dlq_tools.opening import open_surroundings
@@ -60,7 +60,8 @@ def show(
             selection = IndexSelection(around, settings.home)
             command = ReplayRun(around, loaded, selection)
             job = command.known_job(name, ended=True)
-            if around.ledger.state.count(name)[State.REPLAYED] and not is_running(around.ledger, name):
+            open_ = any(is_open(row) for _, row in around.ledger.state.rows(name))
+            if open_ and not is_running(around.ledger, name):
                 await command.catch_up(job)
             found = {**_row(around, job), "spec": job.spec.model_dump(mode="json", exclude_defaults=True)}
             rows = [row for _, row in around.ledger.state.rows(name)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlq_tools.claims import Seen, claim, held
-from dlq_tools.follow import Follower
+from dlq_tools.follow import Follower, is_open
 from dlq_tools.lease import JobLease
 from dlq_tools.ledger_records import CLAIM, Entry, Job, JobState, Letter, State, Value
 from dlq_tools.ledger_state import Row
@@ -25,6 +25,7 @@ _BATCH, _LARGE_BATCH = 500, 2000  # letters claimed at once; the latter where no
 _PACE = 0.2  # seconds of a rate that go out at once
 _MOST_PENDING = 1000  # sent without an outcome, while outcomes come at all
 _LOOK = 0.01
+_LETTER = 5.0  # seconds until the dead letter of a failure must be there; what a target refuses has none
 
 
 @dataclass
@@ -86,14 +87,17 @@ class Replay:
         return self._ending(asyncio.Event()) or JobState.SENT
 
     async def wait(self, patience: float, stop: asyncio.Event) -> None:
-        """Wait for the outcomes of what was sent, until all are in, `stop` is set, or none comes for `patience` seconds."""
+        """Wait for the outcomes of what was sent, until all are in, `stop` is set, or none comes for `patience` seconds.
+
+        A dead letter may become readable after the response that tells of the failure; it is waited for, too.
+        """
         follower, clock = self._follower, self._around.clock
         last = clock.monotonic()
-        while follower is not None and follower.pending and not stop.is_set():
+        while follower is not None and (follower.pending or follower.unlinked) and not stop.is_set():
             if await follower.look(0.1):
                 last = clock.monotonic()
                 self.progress.changed()
-            if clock.monotonic() - last > patience:
+            if clock.monotonic() - last > (patience if follower.pending else min(patience, _LETTER)):
                 return
             await self._lease.keep()
 
@@ -103,7 +107,7 @@ class Replay:
         await self._ledger.write_and_read(*self._ledger.deed("replay", "began to send", self._job.name))
         for letter, row in self._ledger.state.rows(self._job.name):
             self._sent_before += row.state is not State.PARKED
-            if row.state is State.REPLAYED:
+            if is_open(row):
                 self._expect(letter, row)
         if self._follower is not None:
             await self._follower.catch_up()

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlq_tools.claims import end_abandoned
 from dlq_tools.estimate import Estimate
-from dlq_tools.follow import Failures, Follower, StopPolicy, causes
+from dlq_tools.follow import Failures, Follower, StopPolicy, causes, is_open
 from dlq_tools.lease import JobLease, is_running
 from dlq_tools.ledger_records import JOB, Job, JobState, Spec, State, Value, by_place, by_topic
 from dlq_tools.mend import mender
@@ -181,7 +181,7 @@ class ReplayRun:
         """Put on record what became of a job's letters since it was last looked at."""
         async with self._leased(job), self._follower(job) as follower:
             for letter, row in self._ledger.state.rows(job.name):
-                if row.state is State.REPLAYED:
+                if is_open(row):
                     follower.expect(letter, row)
             await follower.catch_up()
         await self._ledger.refresh()

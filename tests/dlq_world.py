@@ -187,6 +187,17 @@ class DlqWorld:
 
     def answer(self, record: Received, error: ErrorClass | None = None) -> None:
         """Let the fleet answer a replayed message, or fail on it again."""
+        self.respond(record, error)
+        if error is not None:
+            self.bury(record, error)
+
+    def bury(self, record: Received, error: ErrorClass) -> None:
+        """Let a replayed message become a dead letter again."""
+        again = dead_letter_headers(record.headers, failure(record.offset, error=error))
+        self.broker.append(Outgoing(DLQ, record.key, record.value, again))
+
+    def respond(self, record: Received, error: ErrorClass | None = None) -> None:
+        """Let the fleet respond to a replayed message."""
         message_id = h.get(record.headers, h.MESSAGE_ID) or ""
         passed = tuple(header for header in record.headers if header[0] == h.REPLAY_ID)
         payload: Any = {"text": "ok"}
@@ -204,9 +215,6 @@ class DlqWorld:
             }
         )
         self.broker.append(Outgoing(RESPONSES, record.key, encoded.value, passed))
-        if error is not None:
-            again = dead_letter_headers(record.headers, failure(record.offset, error=error))
-            self.broker.append(Outgoing(DLQ, record.key, record.value, again))
 
     def letters(self) -> list[Letter]:
         """All dead letters."""

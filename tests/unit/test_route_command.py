@@ -1,6 +1,7 @@
 """`relayfleet route explain`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from workers.commands.route import app
+from workers.commands.route_moves import Moves, Place
 from workers.core.exit_codes import ExitCode
 
 LLM = {"type": "openai", "instances": [{"url": "http://127.0.0.1:1/v1"}]}
@@ -224,6 +226,16 @@ def test_evaluate_counts_and_tells_what_another_file_would_change(tmp_path: Path
     assert "keywords alone" in table.stdout
     assert "1 of 4 messages would go to another target, 3 would take another rule" in table.stdout
     assert "退款什么时候到" not in table.stdout
+
+
+def test_moves_of_as_many_messages_have_one_order_whichever_is_read_first() -> None:
+    pairs: list[tuple[Place, Place]] = [
+        (("a", "llm"), ("b", "small")),
+        (("a", "llm"), (None, None)),
+        (("b", "llm"), ("a", "llm")),
+    ]
+    shown = [Moves(3, Counter(order)).as_json() for order in (pairs, pairs[::-1])]
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize("lines", ["", "[]\n", '{"text": "x"}\n', "not json\n"])

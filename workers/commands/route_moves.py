@@ -34,6 +34,15 @@ class Moves:
         """Messages that another target would answer; the others would only take another rule."""
         return sum(count for (before, after), count in self.counts.items() if before[1] != after[1])
 
+    def _ranked(self) -> Sequence[tuple[tuple[Place, Place], int]]:
+        """Most messages first; as many by name, since partitions are read in any order."""
+
+        def rank(move: tuple[tuple[Place, Place], int]) -> tuple[int, list[str]]:
+            (before, after), count = move
+            return -count, [name or "" for name in (*before, *after)]
+
+        return sorted(self.counts.items(), key=rank)
+
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return {
@@ -46,14 +55,14 @@ class Moves:
                     "to": {"rule": after[0], "target": after[1]},
                     "messages": count,
                 }
-                for (before, after), count in self.counts.most_common()
+                for (before, after), count in self._ranked()
             ],
         }
 
     def as_table(self) -> Table:
         """For people."""
         table = Table("from rule", "target", "to rule", "target", "messages")
-        for (before, after), count in self.counts.most_common():
+        for (before, after), count in self._ranked():
             table.add_row(*(name or "none" for name in (*before, *after)), f"{count:,}")
         return table
 

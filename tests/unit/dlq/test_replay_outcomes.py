@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from dlq_tools.follow import causes
+from dlq_tools.follow import causes, is_open
 from dlq_tools.ledger_records import JobState, State
 from schemas.errors import ErrorClass
 from tests.dlq_world import DLQ, LLM, DlqWorld, dead_letter
 from tests.support import eventually
+from workers.core.topology.names import Names
 
 
 @pytest.fixture
@@ -27,6 +28,11 @@ async def _fleet(world: DlqWorld, count: int, error: ErrorClass | None = None) -
         await asyncio.sleep(0.001)
 
 
+def _on_record(world: DlqWorld, state: State) -> bool:
+    ledger = world.broker.records(Names(world.topology).ledger)
+    return any(state.value.encode() in (record.value or b"") for record in ledger)
+
+
 async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
     world.add(*(dead_letter(number) for number in range(40)))
     around = await world.around()
@@ -43,6 +49,55 @@ async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
     failed = [row for _, row in around.ledger.state.rows("job") if row.state is State.FAILED_AGAIN]
     assert list(causes(failed).values()) == [4]
     assert all(row.next is not None and row.next.startswith(DLQ) for row in failed)
+
+
+async def test_a_dead_letter_that_comes_after_its_response_is_waited_for(world: DlqWorld) -> None:
+    world.add(dead_letter(1))
+    around = await world.around()
+    job = await world.begin(around, max_failed=1.0)
+    running = asyncio.create_task(world.run(around, job, wait=30.0))
+    await eventually(lambda: len(world.sent()) == 1)
+    (sent,) = world.broker.records(LLM)
+    world.respond(sent, ErrorClass.TIMEOUT)
+    await eventually(lambda: _on_record(world, State.FAILED_AGAIN))
+    world.bury(sent, ErrorClass.TIMEOUT)
+    await running
+    ((_, row),) = around.ledger.state.rows("job")
+    assert (row.state, row.next) == (State.FAILED_AGAIN, world.broker.records(DLQ)[-1].position)
+
+
+async def test_a_dead_letter_that_came_after_the_run_is_found_by_the_next(world: DlqWorld) -> None:
+    world.add(dead_letter(1))
+    around = await world.around()
+    job = await world.begin(around, max_failed=1.0)
+    await world.run(around, job)
+    (sent,) = world.broker.records(LLM)
+    world.respond(sent, ErrorClass.TIMEOUT)
+    await world.run(await world.around(), job)
+    world.bury(sent, ErrorClass.TIMEOUT)
+    later = await world.around()
+    await world.run(later, job)
+    ((_, row),) = later.ledger.state.rows("job")
+    assert row.next == world.broker.records(DLQ)[-1].position
+
+
+@pytest.mark.parametrize(
+    ("error", "awaited"), [(ErrorClass.TIMEOUT, True), (ErrorClass.EXPIRED, False)], ids=str
+)
+async def test_a_dead_letter_is_awaited_where_the_failure_leaves_one(
+    world: DlqWorld, error: ErrorClass, awaited: bool
+) -> None:
+    world.add(dead_letter(1))
+    around = await world.around()
+    job = await world.begin(around, max_failed=1.0)
+    await world.run(around, job)
+    (sent,) = world.broker.records(LLM)
+    world.respond(sent, error)
+    later = await world.around()
+    await world.run(later, job)
+    ((_, row),) = later.ledger.state.rows("job")
+    assert row.state is State.FAILED_AGAIN
+    assert is_open(row) is awaited
 
 
 async def test_a_job_stops_by_itself_when_too_much_fails_again(world: DlqWorld) -> None:
