@@ -22,6 +22,7 @@ from workers.kafka.membership import Protocol, SubscriptionPolicy, member_config
 from workers.kafka.ownership import Ownership
 from workers.kafka.protocol import spoken_protocol
 from workers.kafka.rebalances import Rebalances, RebalanceSide
+from workers.kafka.rhythm import Rhythm
 
 _log = structlog.get_logger()
 
@@ -82,6 +83,7 @@ class PollThread:
         self._fatal: KafkaError | None = None
         self._consumer: Consumer | None = None
         self._look = Deadline.after(0)
+        self._rhythm = Rhythm()
         # The lowest and the next offset; replaced, never changed, so that the loop may read it.
         self.ends: Mapping[TopicPartition, tuple[int, int]] = {}
         self._thread = Thread(target=self._run, name=f"kafka-poll-{group}", daemon=True)
@@ -146,7 +148,8 @@ class PollThread:
             # `consume` alone would wait until its batch is full.
             first = consumer.poll(_WAIT)
             if first is not None:
-                self._hand_over([first, *consumer.consume(BATCH - 1, 0)])
+                self._hand_over([first, *consumer.consume(BATCH - 1, self._rhythm.gathering)])
+                self._rhythm.handed_over()
             if self._fatal is not None:
                 self._judge(self._fatal)
 

@@ -14,10 +14,12 @@ from faust.types import TP
 from faust.types.transports import ConsumerT, SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage, Message
 from mode import Service, get_logger
+from mode.threads import MethodQueue
 from mode.utils.futures import notify
 from mode.utils.locks import Event
 
 from workers.router.ledger import Ledger, Slice
+from workers.router.waits import Calls, Direct
 
 SLICE_RECORDS = 500
 COMMIT_SECONDS = 0.05
@@ -92,8 +94,15 @@ class CommittedOnly(AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"  # noqa: SLF001 - Faust has no setting for it
         return consumer
 
+    @property
+    def method_queue(self) -> MethodQueue:
+        """See `QueueServiceThread`."""
+        if self._method_queue is None:
+            self._method_queue = Calls(loop=self.thread_loop, beacon=self.beacon)
+        return self._method_queue
 
-class SliceConsumer(AiokafkaConsumer):
+
+class SliceConsumer(Direct, AiokafkaConsumer):
     """Faust's consumer with our bookkeeping of offsets."""
 
     logger = FAUST_LOGGER
