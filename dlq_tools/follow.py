@@ -17,6 +17,9 @@ from workers.core.records import Received
 from workers.core.redact import redact
 from workers.policies.retry import TREATMENTS
 
+LETTER_WITHIN = 5.0
+"""Seconds after the response that tells of a failure in which its dead letter is there, if there is one."""
+
 _REASON_CHARS = 200
 _NO_LETTER = frozenset(each.value for each, treatment in TREATMENTS.items() if not treatment.dead_letter)
 
@@ -57,9 +60,12 @@ class Outcome(NamedTuple):
     next: str | None
 
 
-def is_open(row: Row) -> bool:
-    """Whether records are still to come about a letter: its outcome, or the dead letter that it became."""
-    return row.state is State.REPLAYED or _is_unlinked(row)
+def is_open(row: Row, looked_at: int = 0) -> bool:
+    """Whether records may still be found about a letter: its outcome, or the dead letter that it became.
+
+    `looked_at`: when a look began that read everything, epoch milliseconds.
+    """
+    return row.state is State.REPLAYED or (_is_unlinked(row) and row.at + LETTER_WITHIN * 1000 > looked_at)
 
 
 def _is_unlinked(row: Row | Entry) -> bool:
@@ -97,8 +103,12 @@ class Follower:
 
     async def look(self, wait: float) -> int:
         """Read what comes within `wait` seconds and put it on record. Returns how many records told something new."""
-        records = await self._reader.read(wait)
-        writes = [write for record in records if (write := self._settle(record)) is not None]
+        outcomes = [
+            found for record in await self._reader.read(wait) if (found := self._outcome(record)) is not None
+        ]
+        if any(outcome.letter in self._unlinked for outcome in outcomes):
+            await self._leave_to_others()
+        writes = [write for outcome in outcomes if (write := self._settle(outcome)) is not None]
         await self._ledger.write(writes)
         return len(writes)
 
@@ -107,10 +117,17 @@ class Follower:
         while not self._reader.at_end:
             await self.look(0.05)
 
-    def _settle(self, record: Received) -> tuple[str, Entry] | None:
-        outcome = self._outcome(record)
-        if outcome is None:
-            return None
+    async def _leave_to_others(self) -> None:
+        """Forget what failed and was discarded, claimed or sent by somebody else since: theirs is the last word."""
+        await self._ledger.refresh()
+        state = self._ledger.state
+        for letter in list(self._unlinked):
+            row = state.row(letter)
+            ours = row is not None and row.job == self._job and state.state(letter) is State.FAILED_AGAIN
+            if not ours:
+                del self._unlinked[letter]
+
+    def _settle(self, outcome: Outcome) -> tuple[str, Entry] | None:
         row = self._pending.pop(outcome.letter, None)
         if row is not None:
             self.failures.add(failed=outcome.state is State.FAILED_AGAIN)

@@ -60,7 +60,7 @@ def show(
             selection = IndexSelection(around, settings.home)
             command = ReplayRun(around, loaded, selection)
             job = command.known_job(name, ended=True)
-            open_ = any(is_open(row) for _, row in around.ledger.state.rows(name))
+            open_ = any(is_open(row, job.looked_at) for _, row in around.ledger.state.rows(name))
             if open_ and not is_running(around.ledger, name):
                 await command.catch_up(job)
             found = {**_row(around, job), "spec": job.spec.model_dump(mode="json", exclude_defaults=True)}

@@ -116,7 +116,8 @@ class JobState(StrEnum):
 class Job(_Value):
     """A replay. `bounds` are the ends of the letters' topics when it began: what fails again later is not its own.
 
-    `follow` is where to look for outcomes from. Times are epoch milliseconds.
+    `follow` is where to look for outcomes from, and `looked_at` when a look by itself began that read all of them. Times
+    are epoch milliseconds.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Job(_Value):
     bounds: dict[str, dict[int, int]]
     follow: dict[str, dict[int, int]]
     changed_at: int
+    looked_at: int = 0
     why: str | None = None
 
 

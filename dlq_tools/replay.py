@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlq_tools.claims import Seen, claim, held
-from dlq_tools.follow import Follower, is_open
+from dlq_tools.follow import LETTER_WITHIN, Follower, is_open
 from dlq_tools.lease import JobLease
 from dlq_tools.ledger_records import CLAIM, Entry, Job, JobState, Letter, State, Value
 from dlq_tools.ledger_state import Row
@@ -25,7 +25,6 @@ _BATCH, _LARGE_BATCH = 500, 2000  # letters claimed at once; the latter where no
 _PACE = 0.2  # seconds of a rate that go out at once
 _MOST_PENDING = 1000  # sent without an outcome, while outcomes come at all
 _LOOK = 0.01
-_LETTER = 5.0  # seconds until the dead letter of a failure must be there; what a target refuses has none
 
 
 @dataclass
@@ -97,7 +96,7 @@ class Replay:
             if await follower.look(0.1):
                 last = clock.monotonic()
                 self.progress.changed()
-            if clock.monotonic() - last > (patience if follower.pending else min(patience, _LETTER)):
+            if clock.monotonic() - last > (patience if follower.pending else min(patience, LETTER_WITHIN)):
                 return
             await self._lease.keep()
 

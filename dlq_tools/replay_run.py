@@ -179,12 +179,15 @@ class ReplayRun:
 
     async def catch_up(self, job: Job) -> None:
         """Put on record what became of a job's letters since it was last looked at."""
+        began = self._ledger.now_ms
         async with self._leased(job), self._follower(job) as follower:
             for letter, row in self._ledger.state.rows(job.name):
-                if is_open(row):
+                if is_open(row, job.looked_at):
                     follower.expect(letter, row)
             await follower.catch_up()
-        await self._ledger.refresh()
+            await self._ledger.refresh()
+            known = self._ledger.state.jobs.get(job.name, job)
+            await self._ledger.write_and_read(JOB + job.name, known.model_copy(update={"looked_at": began}))
 
     async def cancel(self, job: Job) -> Job:
         """End a job. One that nobody works on gives back what it had claimed and not sent."""

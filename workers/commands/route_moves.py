@@ -34,15 +34,6 @@ class Moves:
         """Messages that another target would answer; the others would only take another rule."""
         return sum(count for (before, after), count in self.counts.items() if before[1] != after[1])
 
-    def _ranked(self) -> Sequence[tuple[tuple[Place, Place], int]]:
-        """Most messages first; as many by name, since partitions are read in any order."""
-
-        def rank(move: tuple[tuple[Place, Place], int]) -> tuple[int, list[str]]:
-            (before, after), count = move
-            return -count, [name or "" for name in (*before, *after)]
-
-        return sorted(self.counts.items(), key=rank)
-
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return {
@@ -71,6 +62,13 @@ class Moves:
         same = sum(self.counts.values()) - self.to_other_targets
         rules = f", {same:,} would take another rule to the same one" if same else ""
         return f"{self.to_other_targets:,} of {self.compared:,} messages would go to another target{rules}"
+
+    def _ranked(self) -> Sequence[tuple[tuple[Place, Place], int]]:
+        """Most messages first; as many by name, since partitions are read in any order."""
+        return sorted(
+            self.counts.items(),
+            key=lambda move: (-move[1], [name or "" for place in move[0] for name in place]),
+        )
 
 
 def _place(decision: Decision | None) -> Place:

@@ -18,7 +18,8 @@ from workers.core.records import Received
 from workers.core.topology.model import Security
 from workers.router.pipeline import Pipeline
 from workers.router.security import credentials
-from workers.router.transport import FAUST_LOGGER, SliceConsumer, SliceMessage, Slices, SliceTransport
+from workers.router.transport import SliceConsumer, SliceMessage, Slices, SliceTransport
+from workers.router.waits import FAUST_LOGGER
 
 SLICES_QUEUED = 4
 _RECORDS_A_FETCH = 2_000

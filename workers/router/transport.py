@@ -13,20 +13,17 @@ from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
 from faust.types.transports import ConsumerT, SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage, Message
-from mode import Service, get_logger
+from mode import Service
 from mode.threads import MethodQueue
 from mode.utils.futures import notify
 from mode.utils.locks import Event
 
 from workers.router.ledger import Ledger, Slice
-from workers.router.waits import Calls, Direct
+from workers.router.waits import FAUST_LOGGER, Calls, Direct
 
 SLICE_RECORDS = 500
 COMMIT_SECONDS = 0.05
 """How long a finished slice may wait for its commit; what it bounds is how much a killed router repeats."""
-
-FAUST_LOGGER = get_logger("faust.relayfleet")
-"""For our subclasses of Faust's services, which would else log its small talk under our own names."""
 
 
 class SliceMessage(ConsumerMessage):

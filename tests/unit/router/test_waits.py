@@ -95,6 +95,40 @@ async def test_sleeping_lasts_until_the_service_stops(service: Waiting) -> None:
     await asleep
 
 
+async def test_a_future_that_waits_may_be_waited_for_by_others_at_once(service: Waiting) -> None:
+    shared = asyncio.get_running_loop().create_future()
+
+    async def waits() -> Any:
+        return await shared
+
+    first = asyncio.create_task(service.wait_first(waits()))
+    second = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    shared.set_result("both")
+    assert ((await first).results, await second) == (["both"], "both")
+
+
+async def test_a_queue_that_stops_makes_the_calls_that_are_left() -> None:
+    calls, begun, made = Calls(num_workers=1), asyncio.Event(), []
+    await calls.start()
+
+    async def call(name: str) -> str:
+        begun.set()
+        for _ in range(100 if name == "y" else 3):
+            await asyncio.sleep(0)
+        made.append(name)
+        return name
+
+    loop = asyncio.get_running_loop()
+    promises = [loop.create_future() for _ in "wxy"]
+    for name, promise in zip("wxy", promises, strict=True):
+        calls._queue_put(QueuedMethod(promise, call, (name,), {}))
+    await begun.wait()
+    await calls.stop()
+    assert await asyncio.gather(*promises) == ["w", "x", "y"]
+    assert sorted(made) == ["w", "x", "y"]
+
+
 async def test_calls_are_made_in_their_order_and_answered(tasks: list[Any]) -> None:
     calls = Calls(num_workers=1)
     await calls.start()
