@@ -2,9 +2,9 @@
 
     python -m benchmarks.hot_paths [--messages 10000] [--profile gateway|worker|route|classify]
 
-Microseconds of CPU, the best and the middle of five runs, and function calls a message. The calls are the same on every
-machine and in every run, so a test holds them (`tests/unit/test_hot_paths.py`): what grows is seen there before any
-clock shows it.
+Microseconds of CPU, the best and the middle of five runs, and function calls and instructions of the interpreter a
+message. Those two are the same on every machine and in every run, so a test holds them
+(`tests/unit/test_hot_paths.py`): what grows is seen there before any clock shows it.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import logging
 import pstats
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cache
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -46,15 +48,52 @@ PATHS: Mapping[str, tuple[str, Run]] = {
 
 def calls(run: Run, few: int = 1000, many: int = 3000) -> float:
     """Calls of the fleet's own functions, and of its HTTP server's, a message; what start and end take is not counted."""
+    return _a_message(_calls, run, few, many)
+
+
+def instructions(run: Run, few: int = 500, many: int = 1500) -> float:
+    """Instructions of the interpreter a message in the same functions, which sees what grows without calling anything."""
+    return _a_message(_instructions, run, few, many)
+
+
+def _a_message(count: Callable[[Run, int], int], run: Run, few: int, many: int) -> float:
     run(few)  # what is made once and kept
-    return (_count(run, many) - _count(run, few)) / (many - few)
+    return (count(run, many) - count(run, few)) / (many - few)
 
 
-def _count(run: Run, messages: int) -> int:
+@cache
+def _counts(file: str) -> bool:
+    return any(each in file for each in COUNTED)
+
+
+def _calls(run: Run, messages: int) -> int:
     profile = cProfile.Profile()
     profile.runcall(run, messages)
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # no stub names it
-    return sum(entry[1] for (file, _, _), entry in stats.items() if any(each in file for each in COUNTED))
+    return sum(entry[1] for (file, _, _), entry in stats.items() if _counts(file))
+
+
+def _instructions(run: Run, messages: int) -> int:
+    done = 0
+
+    def step(_frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal done
+        done += event == "opcode"
+        return step
+
+    def enter(frame: FrameType, _event: str, _argument: object) -> Any:
+        if not _counts(frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        run(messages)
+    finally:
+        sys.settrace(before)
+    return done
 
 
 def main() -> None:
@@ -71,10 +110,11 @@ def main() -> None:
         profile.runcall(PATHS[given.profile][1], given.messages)
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(50)
         return
-    sys.stdout.write(f"{'':42} {'CPU us at best':>14} {'median':>7} {'calls':>6}\n")
+    sys.stdout.write(f"{'':42} {'CPU us at best':>14} {'median':>7} {'calls':>6} {'instructions':>13}\n")
     for says, run in PATHS.values():
         spent = sorted(run(given.messages) / given.messages * 1e6 for _ in range(5))
-        sys.stdout.write(f"{says:42} {spent[0]:14.1f} {spent[2]:7.1f} {calls(run):6.0f}\n")
+        counts = f"{calls(run):6.0f} {instructions(run):13.0f}"
+        sys.stdout.write(f"{says:42} {spent[0]:14.1f} {spent[2]:7.1f} {counts}\n")
 
 
 if __name__ == "__main__":
