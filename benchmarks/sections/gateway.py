@@ -36,6 +36,7 @@ class Plan:
     delay_ms: float = 200.0
     seconds: float = 15.0
     runs: int = 5
+    seed: int = 1
 
 
 def gateway(kafka: Broker, plan: Plan, results: Results, say: Say) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _added(made: Fleet, plan: Plan, say: Say) -> dict[str, Any]:
     seen: dict[str, list[Calls]] = {name: [] for name in ways}
     for number in range(plan.runs):
         for name, spec in ways.items():
-            seen[name].append(call(replace(spec, seed=number + 1), made.pids()))
+            seen[name].append(call(replace(spec, seed=plan.seed + number), made.pids()))
     rows = {
         name: {at: asdict(spread([_quantile(each, at) for each in found])) for at in ("p50", "p99")}
         for name, found in seen.items()

@@ -20,6 +20,7 @@ class Plan:
 
     short: bool = False
     runs: int = 5
+    seed: int = 1  # of the texts that are classified
 
 
 def commands(kafka: str, plan: Plan) -> Mapping[str, Sequence[str]]:
@@ -33,7 +34,10 @@ def commands(kafka: str, plan: Plan) -> Mapping[str, Sequence[str]]:
         "backend": ("backend", "--calls", "10000" if plan.short else "30000", "--runs", runs),
         "kafka_adapter": ("kafka_adapter", kafka, "--count", "50000" if plan.short else "200000"),
         "dead_letters": ("dead_letters", "--letters", "10000" if plan.short else "100000", *on),
-        "classification": ("classification", "--messages", "10000" if plan.short else "50000", "--runs", "5"),
+        "classification": (
+            "classification",
+            *("--messages", "10000" if plan.short else "50000", "--runs", "5", "--seed", str(plan.seed)),
+        ),
     }
 
 
