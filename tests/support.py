@@ -29,16 +29,17 @@ async def eventually(condition: Callable[[], T], timeout: float = ..., interval:
 
 async def eventually(
     condition: Callable[[], Any],
-    timeout: float = 10.0,
+    timeout: float = 30.0,
     interval: float = 0.02,
 ) -> Any:
     """Call `condition` (plain or async) until what it returns is true, and return that.
 
     An `AssertionError` from the condition counts as "not yet". Raises `AssertionError` after `timeout` seconds, with
-    the last value or failed assertion.
+    the last value or failed assertion; the condition is looked at once more when they are over, however they passed.
     """
     deadline = Deadline.after(timeout)
     while True:
+        over = deadline.expired
         last: object
         try:
             value = condition()
@@ -48,7 +49,7 @@ async def eventually(
             last = result
         except AssertionError as error:
             last = error
-        if deadline.expired:
+        if over:
             name = getattr(condition, "__qualname__", repr(condition))
             raise AssertionError(f"{name} did not come true within {timeout} s; last: {last!r}")
         await asyncio.sleep(interval)
@@ -69,11 +70,26 @@ def unique(name: str) -> str:
 def create_topic(
     bootstrap: str, topic: str, partitions: int = 1, config: Mapping[str, str] | None = None
 ) -> str:
-    """Create a topic with one replica, wait for it, and return its name."""
+    """Create a topic with one replica, wait until the broker shows it, and return its name."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     wanted = NewTopic(topic, partitions, 1, config=dict(config or {}))
-    admin.create_topics([wanted], operation_timeout=10)[topic].result(timeout=15)
+    admin.create_topics([wanted], operation_timeout=30)[topic].result(timeout=40)
+    await_partitions(admin, topic, partitions)
     return topic
+
+
+def await_partitions(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Wait until the broker shows a topic with so many partitions, a moment after its controller has made them.
+
+    Asked all the time: the call itself takes as long as the broker's answer.
+    """
+    deadline = Deadline.after(30)
+    while True:
+        over = deadline.expired
+        known = admin.list_topics(timeout=30).topics.get(topic)
+        if known is not None and known.error is None and len(known.partitions) == partitions:
+            return
+        assert not over, f"{topic} is not there with {partitions} partitions: {known}"
 
 
 def produce(
@@ -98,11 +114,11 @@ def produce(
             headers=list(headers),
         )
         producer.poll(0)
-    assert producer.flush(30) == 0, f"records for {topic} were not delivered"
+    assert producer.flush(60) == 0, f"records for {topic} were not delivered"
     assert not failures, failures
 
 
-def consume(bootstrap: str, topic: str, count: int, timeout: float = 20.0) -> list[Message]:
+def consume(bootstrap: str, topic: str, count: int, timeout: float = 60.0) -> list[Message]:
     """Read `count` records from the beginning of all partitions of `topic`, in no group.
 
     Raises `AssertionError` when they have not come within `timeout` seconds.
@@ -128,7 +144,7 @@ def reading(bootstrap: str, *topics: str) -> Consumer:
     )
     places: list[TopicPartition] = []
     for topic in topics:
-        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         places += [TopicPartition(topic, number, 0) for number in numbers]
     consumer.assign(places)
     return consumer
