@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import brokers
 from tests.brokers import PrivateBroker
@@ -29,8 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """gRPC's own log lines of connections that tests break would stand between the tests' dots."""
+    """gRPC's own log lines of connections that tests break would stand between the tests' dots.
+
+    Hypothesis calls an example that took 0.2 s a failure, which a machine that is busy or stands still makes of any.
+    """
     pytest.MonkeyPatch().setenv("GRPC_VERBOSITY", "NONE")
+    settings.register_profile(
+        "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
