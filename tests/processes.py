@@ -1,17 +1,21 @@
 """One process of a fleet under test: started, signalled, asked whether it is ready."""
 
+import http.client
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 
 from tests.support import eventually
+from workers.local.free_ports import Ports
 
 ROOT = Path(__file__).resolve().parents[1]
+_PORTS = Ports()
+_FIRST, _LAST = 30_000, 32_500  # above those of the brokers
 
 
 @dataclass
@@ -69,19 +73,16 @@ class Process:
         return self.log.read_text(errors="replace")[-3000:]
 
 
-def get(url: str) -> bytes | None:
-    """What a server answers; None where it refuses or nobody listens."""
+def get(url: str, patience: float = 2.0) -> bytes | None:
+    """What a server answers; None where it refuses, nobody listens, or `patience` seconds were not enough."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=patience) as answer:
             body: bytes = answer.read()
             return body
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, that no outgoing connection takes meanwhile, and that is given once only."""
+    return _PORTS.take(SystemRandom().randrange(_FIRST, _LAST))
