@@ -30,6 +30,7 @@ TARGET: dict[str, Any] = {
     "timeout": "5s",
     "retry": {"attempts": 6, "initial": "100ms", "max": "2s", "hold_up_to": "2s"},
 }
+_PATIENCE = 30.0  # seconds; for what is asked once
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Fleet:
     async def ready(self, process: Process) -> None:
         """Wait until a process is in service."""
         try:
-            await eventually(process.is_alive_and_ready, 40.0, interval=0.1)
+            await eventually(process.is_alive_and_ready, 60.0, interval=0.1)
         except (AssertionError, RuntimeError) as error:
             raise AssertionError(f"{process.name} did not get ready:\n{process.last_lines()}") from error
 
@@ -121,12 +122,16 @@ class Fleet:
         producer.produce(self.names["requests"], orjson.dumps(envelope), key)
         producer.poll(0)
 
-    async def history(self, patience: float = 60.0) -> History:
-        """Wait until every id that was sent has an outcome (or patience ends), then read everything back."""
+    async def history(self, patience: float = 60.0, *, letters: bool = False) -> History:
+        """Wait until every id that was sent has an outcome (or patience ends), then read everything back.
+
+        `letters`: every failure leaves a dead letter, which may be read after its response and is waited for too.
+        """
         watcher = Watcher(self.bootstrap, self.names["responses"], self.names["dead_letters"])
         try:
             with suppress(AssertionError):  # the history says what is lost
                 await eventually(lambda: watcher.has_all(self.sent), patience)
+                await eventually(lambda: not letters or watcher.has_all_letters(), patience)
             for _ in range(10):
                 watcher.look(0.1)
             return History(
@@ -141,7 +146,7 @@ class Fleet:
 
     def calls(self) -> dict[str, Any]:
         """What the stub model counted."""
-        report = get(f"http://127.0.0.1:{self.stub_port}/stub/calls")
+        report = get(f"http://127.0.0.1:{self.stub_port}/stub/calls", _PATIENCE)
         assert report is not None
         calls: dict[str, Any] = orjson.loads(report)
         return calls
@@ -151,7 +156,7 @@ class Fleet:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.stub_port}/stub/faults", data=orjson.dumps(faults), method="POST"
         )
-        with urllib.request.urlopen(request, timeout=5):
+        with urllib.request.urlopen(request, timeout=_PATIENCE):
             pass
 
     def stop(self) -> None:
@@ -172,22 +177,28 @@ async def running_fleet(
     with_redis: bool = False,
     target: Mapping[str, Any] | None = None,
     targets: Mapping[str, Mapping[str, Any]] | None = None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, Any] | None = None,
     stub: Iterable[str] = (),
 ) -> AsyncIterator[Fleet]:
     """A deployment of its own with a stub model and topics, and no router or worker yet (see `Fleet.add`).
 
     Its processes reach the broker at `reached_by`, where that is another address; tests look at it at `bootstrap`.
+    `target` is how the target `llm` differs from `TARGET`, `beside` how more targets of the same stub model do.
     """
     names = _topic_names()
     stub_port, redis_port = free_port(), free_port()
     instances = [{"url": f"http://127.0.0.1:{stub_port}/v1", "concurrency": 64}]
+    of_the_stub = {
+        name: {**TARGET, "instances": instances, **changes}
+        for name, changes in {"llm": target or {}, **(beside or {})}.items()
+    }
     topology = {
         "version": 1,
         "topics": _topics(names),
         "stores": {"redis": f"redis://127.0.0.1:{redis_port}/0" if with_redis else ""},
         "routes": [{"name": "default", "to": "llm"}],
-        "targets": {"llm": {**TARGET, "instances": instances, **(target or {})}, **(targets or {})},
+        "targets": {**of_the_stub, **(targets or {})},
         **(more or {}),
     }
     path = directory / "topology.yaml"
@@ -199,7 +210,7 @@ async def running_fleet(
         if with_redis:
             fleet.run("redis", redis_command(redis_server(), directory, redis_port))
         await asyncio.to_thread(_apply, path, bootstrap, environment)
-        await eventually(lambda: get(f"http://127.0.0.1:{stub_port}/health") is not None, 20.0)
+        await eventually(lambda: get(f"http://127.0.0.1:{stub_port}/health") is not None, 60.0)
         yield fleet
     finally:
         fleet.stop()

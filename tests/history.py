@@ -84,6 +84,12 @@ class Watcher:
         self.look(0.05)
         return all(message_id in self.outcomes for message_id in ids)
 
+    def has_all_letters(self) -> bool:
+        """Whether each failure that was seen has its dead letter by now."""
+        self.look(0.05)
+        failed = (message_id for message_id, statuses in self.outcomes.items() if "ok" not in statuses)
+        return all(message_id in self.dead_letter_ids for message_id in failed)
+
     def close(self) -> None:
         """Let go."""
         self._consumer.close()

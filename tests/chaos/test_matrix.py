@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from tests.brokers import PrivateBroker
-from tests.chaos.rig import CONCURRENCY, KEYS, LONGER_THAN_A_SESSION, Fault, Rig, chaos_rig, under
+from tests.chaos.rig import (
+    CONCURRENCY,
+    KEYS,
+    LONGER_THAN_A_CALL,
+    LONGER_THAN_A_SESSION,
+    Fault,
+    Rig,
+    chaos_rig,
+    under,
+)
 from tests.history import History
 
 
@@ -127,7 +136,12 @@ CASES = (
     Case("Redis SIGTERM", _restart("redis", TERM), repeats=IN_FLIGHT),
     Case("Redis SIGSTOP", lambda rig: rig.pause("redis", 6), repeats=IN_FLIGHT),
     Case("backend SIGKILL", _restart("stub", KILL), may_fail=True),
-    Case("backend SIGSTOP", lambda rig: rig.pause("stub", 6), repeats=10 * IN_FLIGHT, may_fail=True),
+    Case(
+        "backend SIGSTOP",
+        lambda rig: rig.pause("stub", LONGER_THAN_A_CALL),
+        repeats=10 * IN_FLIGHT,
+        may_fail=True,
+    ),
     Case("backend errs at 30 %", _errors(0.3), repeats=0, may_fail=True),
     Case("backend errs at 60 %", _errors(0.6), short=True, repeats=0, may_fail=True),
     Case("backend errs at 100 %", _errors(1.0), repeats=0, may_fail=True),

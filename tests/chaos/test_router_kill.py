@@ -23,6 +23,7 @@ def rig(kafka: str, tmp_path: Path) -> Iterator[RouterRig]:
     rig.stop()
 
 
+@pytest.mark.timeout(420)
 async def test_a_router_killed_many_times_loses_no_message(
     rig: RouterRig, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,11 +38,11 @@ async def test_a_router_killed_many_times_loses_no_message(
         await asyncio.to_thread(produce, rig.bootstrap, rig.requests, batch)
         seen = tap.look()
         # Killed while it works through what came meanwhile: something of it is out, the rest is not.
-        await eventually(partial(tap.grown, seen), 30, interval=0.001)
+        await eventually(partial(tap.grown, seen), 90, interval=0.001)
         assert await rig.end(router, signal.SIGKILL) == -signal.SIGKILL
     last = rig.start("--member", "only")
-    await eventually(lambda: tap.look() == MESSAGES, 30)
-    await rig.drained()
+    await eventually(lambda: tap.look() == MESSAGES, 90)
+    await rig.drained(90)
     assert await rig.end(last) == 0
     tap.look(0.3)
     lost = set(ids) - set(tap.ids)
