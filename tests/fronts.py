@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import httpx
 import openai
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from grpc import aio
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -22,7 +22,7 @@ from tests.gateways import RunningGateway
 from tests.support import eventually, reading, unique
 from workers.core.clock import SystemClock
 
-SECONDS = 30.0
+SECONDS = 60.0
 _OPENAI_CODES = {"context_length_exceeded": "context_length", "rate_limit_exceeded": "rate_limited"}
 
 
@@ -173,6 +173,8 @@ class Kafka:
         self._fleet = fleet
         self._producer = Producer({"bootstrap.servers": fleet.bootstrap, "linger.ms": 1})
         self._consumer = reading(fleet.bootstrap, fleet.names["responses"], fleet.names["chunks"])
+        # A client of its own: behind a fetch that waits for records, each of its questions would wait as well.
+        self._ends = Consumer({"bootstrap.servers": fleet.bootstrap, "group.id": unique("ends")})
         self._responses: dict[str, dict[str, Any]] = {}
         self._chunks: dict[str, list[dict[str, Any]]] = {}
 
@@ -189,7 +191,11 @@ class Kafka:
         headers: list[tuple[str, str | bytes | None]] = [(h.TARGET, target)]
         self._producer.produce(self._fleet.names["requests"], orjson.dumps(envelope), name, headers=headers)
         self._producer.poll(0)
-        await eventually(lambda: self._look() and self._whole(name, stream=stream), SECONDS)
+        await eventually(lambda: self._look() and name in self._responses, SECONDS)
+        if stream:
+            # Its pieces were there before the response was, but on another topic: they may be read after it.
+            ends = self._ends_of_chunks()
+            await eventually(lambda: self._look() and self._read_to(ends), SECONDS)
         answer = self._responses[name]["payload"]
         pieces = [chunk["text"] for chunk in self._chunks.get(name, ()) if chunk["text"]]
         error = answer["error"]["code"] if "error" in answer else None
@@ -199,11 +205,17 @@ class Kafka:
         """Let go."""
         self._producer.flush(5)
         self._consumer.close()
+        self._ends.close()
 
-    def _whole(self, name: str, *, stream: bool) -> bool:
-        """The pieces come on another topic: they may be read after the response."""
-        chunks = self._chunks.get(name)
-        return name in self._responses and (not stream or not chunks or bool(chunks[-1].get("final")))
+    def _ends_of_chunks(self) -> list[TopicPartition]:
+        topic = self._fleet.names["chunks"]
+        places = [place for place in self._consumer.assignment() if place.topic == topic]
+        ends = [self._ends.get_watermark_offsets(place, timeout=SECONDS)[1] for place in places]
+        return [TopicPartition(topic, place.partition, end) for place, end in zip(places, ends, strict=True)]
+
+    def _read_to(self, ends: list[TopicPartition]) -> bool:
+        places = self._consumer.position([TopicPartition(end.topic, end.partition) for end in ends])
+        return all(place.offset >= end.offset for place, end in zip(places, ends, strict=True) if end.offset)
 
     def _look(self) -> bool:
         for message in self._consumer.consume(500, 0):

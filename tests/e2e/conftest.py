@@ -4,11 +4,17 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.fleet import Fleet, running_fleet
+
+PATIENT: dict[str, Any] = {
+    "timeout": "60s",
+    "retry": {"attempts": 2, "initial": "50ms", "max": "100ms"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def shared_fleet(
     kafka: str, tmp_path_factory: pytest.TempPathFactory, orders: Path
 ) -> AsyncIterator[Fleet]:
-    """A router and a worker of two targets: `llm` (the stub model) and `orders` (SQLite)."""
+    """A router and a worker of three targets: `llm` (the stub model), `hasty` (the same) and `orders` (SQLite)."""
     targets = {
         "orders": {
             "type": "sql",
@@ -34,21 +40,21 @@ async def shared_fleet(
             "query": "select status, eta from orders where order_id = :order_id",
             "parameters": {"order_id": {"pattern": r"\d{6,}"}},
             "answer": "Order {order_id}: {status}, expected {eta}",
-            "timeout": "2s",
-            "retry": {"attempts": 2, "initial": "50ms", "max": "100ms"},
+            **PATIENT,
         }
     }
     routes = [
         {"name": "order", "when": {"keywords": ["订单"]}, "to": "orders"},
         {"name": "default", "to": "llm"},
     ]
-    target = {
-        "timeout": "1s",
-        "retry": {"attempts": 2, "initial": "50ms", "max": "100ms"},
-    }
-    more = {"routes": routes}
+    hasty = {"hasty": {**PATIENT, "timeout": "1s"}}
     async with running_fleet(
-        kafka, tmp_path_factory.mktemp("fleet"), target=target, targets=targets, more=more
+        kafka,
+        tmp_path_factory.mktemp("fleet"),
+        target=PATIENT,
+        beside=hasty,
+        targets=targets,
+        more={"routes": routes},
     ) as fleet:
         await fleet.add("router")
         await fleet.add("worker")

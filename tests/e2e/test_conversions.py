@@ -49,7 +49,7 @@ CLASSES = [
 QUESTION = "where is order 20240501?"
 # A test of failures must not be what takes a target out of service.
 POLICIES: dict[str, Any] = {
-    "timeout": "10s",
+    "timeout": "60s",
     "retry": {"attempts": 1, "initial": "20ms", "max": "20ms", "hold_up_to": "20ms"},
     "breaker": {"min_calls": 100_000},
     "valve": {"min_messages": 1_000_000},
@@ -118,7 +118,11 @@ async def site(kafka: str, tmp_path_factory: pytest.TempPathFactory, orders: Pat
         }
         with kafka_service(backs["kafka"], kafka, asked, answered):
             async with running_fleet(
-                kafka, tmp_path_factory.mktemp("fleet"), target=POLICIES, targets=targets
+                kafka,
+                tmp_path_factory.mktemp("fleet"),
+                target=POLICIES,
+                targets=targets,
+                more={"gateway": {"confirm": "30s", "wait": "60s"}},
             ) as fleet:
                 await asyncio.gather(fleet.add("router"), fleet.add("worker"))
                 async with running_gateway(fleet) as gateway, clients(fleet, gateway) as opened:
