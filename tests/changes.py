@@ -44,8 +44,9 @@ def _uses(process: Process, version: str) -> bool:
 
 async def refused(process: Process) -> str:
     """Wait until a process has refused the file; what `/readyz` says then."""
-    await eventually(lambda: behind(process) == "refused", 20.0)
-    return (get(f"http://127.0.0.1:{process.health_port}/readyz") or b"").decode()
+    await eventually(lambda: behind(process) == "refused", 60.0)
+    said = await eventually(lambda: get(f"http://127.0.0.1:{process.health_port}/readyz"), 60.0)
+    return (said or b"").decode()
 
 
 class Editor:
@@ -63,7 +64,7 @@ class Editor:
         """Save the file, or what else should stand in it."""
         self._fleet.topology.write_text(text or yaml.safe_dump(self.topology, allow_unicode=True))
 
-    async def apply(self, processes: Sequence[Process] | None = None, within: float = 30.0) -> str:
+    async def apply(self, processes: Sequence[Process] | None = None, within: float = 60.0) -> str:
         """Save it and wait until every process uses it. Returns the name of the version."""
         self.write()
         name = version_name(load_topology(self._fleet.topology, {}))
@@ -79,6 +80,8 @@ class Flow:
     def __init__(self, fleet: Fleet, rate: float = 300.0) -> None:
         self._fleet = fleet
         self._rate = rate
+        self._answers = reading(fleet.bootstrap, fleet.names["responses"])
+        self._rules: set[str] = set()
         self._task = asyncio.create_task(self._run())
         self._stopping = False
 
@@ -86,11 +89,21 @@ class Flow:
         """Send no more; returns when the broker has them all."""
         self._stopping = True
         await self._task
+        self._answers.close()
 
     async def more(self, count: int) -> None:
         """Wait until so many more were sent."""
         until = len(self._fleet.sent) + count
         await eventually(lambda: len(self._fleet.sent) >= until, 60.0, interval=0.05)
+
+    async def routed_by(self, rule: str) -> None:
+        """Wait until a message that this rule sent on is answered."""
+        await eventually(lambda: self._has_routed(rule), 60.0, interval=0.05)
+
+    def _has_routed(self, rule: str) -> bool:
+        answers = self._answers.consume(5000, timeout=0.0)
+        self._rules |= {orjson.loads(each.value() or b"{}")["route"]["rule"] for each in answers}
+        return rule in self._rules
 
     async def _run(self) -> None:
         producer = Producer({"bootstrap.servers": self._fleet.bootstrap, "enable.idempotence": True})
@@ -113,7 +126,7 @@ def envelope(message_id: str, **payload: Any) -> bytes:
     )
 
 
-async def read_all(bootstrap: str, topic: str, count: int, within: float = 30.0) -> list[dict[str, Any]]:
+async def read_all(bootstrap: str, topic: str, count: int, within: float = 60.0) -> list[dict[str, Any]]:
     """The values of a topic, once there are so many."""
     consumer = reading(bootstrap, topic)
     found: list[dict[str, Any]] = []
