@@ -5,7 +5,8 @@ import json
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from tests.support import eventually, unique
 
 PRODUCERS = ROOT / "docs/producers.md"
 
+PATIENCE = 60.0
+STEADY: dict[str, Any] = {
+    "target": {"timeout": "2m", "breaker": {"min_calls": 1000}},
+    "more": {"gateway": {"confirm": "30s", "wait": "50s"}},
+}
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -30,7 +37,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def shared_fleet(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     """A router and a worker; gateways are the tests' to start."""
     directory = tmp_path_factory.mktemp("gateways")
-    async with running_fleet(kafka, directory, with_redis=True) as fleet:
+    async with running_fleet(kafka, directory, with_redis=True, **STEADY) as fleet:
         await asyncio.gather(fleet.add("router"), fleet.add("worker"))
         yield fleet
 
@@ -52,6 +59,29 @@ def gateway(fleet: Fleet, shared_gateway: RunningGateway) -> RunningGateway:
     return shared_gateway
 
 
+@contextmanager
+def nothing_routed(fleet: Fleet) -> Iterator[None]:
+    """Until the end of this no question is answered, however long that takes."""
+    (router,) = fleet.of("router")
+    router.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        router.signal(signal.SIGCONT)
+
+
+async def kept(gateway: RunningGateway, message_id: str) -> dict[str, Any]:
+    """What became of a question, when that is found under its id: it is told before it is kept."""
+    return await eventually(lambda: _found(gateway, message_id), PATIENCE)
+
+
+async def _found(gateway: RunningGateway, message_id: str) -> dict[str, Any]:
+    """Nothing where there is nothing yet."""
+    response = await gateway.find(message_id)
+    found: dict[str, Any] = response.json()
+    return found if response.status_code == 200 else {}
+
+
 async def test_what_a_locust_user_posts_is_answered(gateway: RunningGateway) -> None:
     response = await gateway.ask()
     assert response.status_code == 200, response.text
@@ -61,8 +91,7 @@ async def test_what_a_locust_user_posts_is_answered(gateway: RunningGateway) -> 
     assert answer["route"]["rule"] == "default"
     assert response.headers["content-location"] == f"/api/responses/{answer['message_id']}"
     assert response.headers["x-request-id"]
-    found = await gateway.find(answer["message_id"])
-    assert found.json() == answer
+    assert await kept(gateway, answer["message_id"]) == answer
 
 
 async def test_a_whole_envelope_and_a_named_target_are_taken(gateway: RunningGateway) -> None:
@@ -81,22 +110,15 @@ async def test_a_whole_envelope_and_a_named_target_are_taken(gateway: RunningGat
 async def test_an_answer_that_takes_longer_than_the_client_waits_is_found_under_its_id(
     fleet: Fleet, gateway: RunningGateway
 ) -> None:
-    fleet.misbehave(delay_ms=1500)
-    response = await gateway.ask(wait=0.1)
-    assert response.status_code == 202
-    assert response.headers["preference-applied"] == "wait=0.1"
-    where = response.headers["location"]
-    assert (await gateway.client.get(where)).status_code == 202
-    found = await eventually(lambda: _found(gateway, where), timeout=20)
-    assert found is not None
-    assert found["message_id"] == response.json()["message_id"]
+    with nothing_routed(fleet):
+        response = await gateway.ask(wait=0.1)
+        assert response.status_code == 202
+        assert response.headers["preference-applied"] == "wait=0.1"
+        where = response.headers["location"]
+        assert (await gateway.client.get(where)).status_code == 202
+    found = await kept(gateway, response.json()["message_id"])
+    assert where == f"/api/responses/{found['message_id']}"
     assert found["status"] == "ok"
-
-
-async def _found(gateway: RunningGateway, where: str) -> dict[str, Any] | None:
-    response = await gateway.client.get(where)
-    found: dict[str, Any] = response.json()
-    return found if response.status_code == 200 else None
 
 
 async def test_the_same_key_gets_the_same_answer_and_another_question_is_refused(
@@ -104,9 +126,11 @@ async def test_the_same_key_gets_the_same_answer_and_another_question_is_refused
 ) -> None:
     key = unique("key")
     before = fleet.calls()["total"]
-    answers = [await gateway.ask(Idempotency_Key=key) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].json() == answers[1].json()
+    first = await gateway.ask(Idempotency_Key=key)
+    assert first.status_code == 200
+    await kept(gateway, key)
+    again = await gateway.ask(Idempotency_Key=key)
+    assert (again.status_code, again.json()) == (200, first.json())
     assert fleet.calls()["total"] == before + 1
     other = await gateway.ask({"text": "something else"}, Idempotency_Key=key)
     assert other.status_code == 422
@@ -120,8 +144,7 @@ async def test_a_failure_of_the_model_is_told_with_its_class(fleet: Fleet, gatew
     problem = response.json()
     assert (problem["code"], problem["request_id"]) == ("upstream_4xx", "asked-by-me")
     assert response.headers["x-request-id"] == "asked-by-me"
-    found = await gateway.find(problem["message_id"])
-    assert (found.status_code, found.json()["status"]) == (200, "error")
+    assert (await kept(gateway, problem["message_id"]))["status"] == "error"
 
 
 async def test_an_answer_is_streamed_as_events_and_ends_with_the_whole_of_it(
@@ -180,11 +203,11 @@ async def test_a_killed_gateway_loses_no_answer_another_has_them(
     fleet: Fleet, gateway: RunningGateway, tmp_path: Path
 ) -> None:
     async with running_gateway(fleet) as doomed:
-        fleet.misbehave(delay_ms=1500)
         ids = [unique("pending") for _ in range(40)]
-        asking = [asyncio.create_task(doomed.ask(Idempotency_Key=each)) for each in ids]
-        await eventually(lambda: _pending(gateway, ids), timeout=20)
-        await doomed.process.kill()
+        with nothing_routed(fleet):
+            asking = [asyncio.create_task(doomed.ask(Idempotency_Key=each)) for each in ids]
+            await eventually(lambda: _pending(gateway, ids), PATIENCE)
+            await doomed.process.kill()
         ended = await asyncio.gather(*asking, return_exceptions=True)
         assert all(isinstance(each, httpx.HTTPError) for each in ended)
 
@@ -192,7 +215,7 @@ async def test_a_killed_gateway_loses_no_answer_another_has_them(
             found = await asyncio.gather(*(gateway.find(each) for each in ids))
             return all(each.status_code == 200 and each.json()["status"] == "ok" for each in found)
 
-        await eventually(all_found, timeout=60, interval=0.2)
+        await eventually(all_found, timeout=100, interval=0.2)
 
 
 async def _pending(gateway: RunningGateway, ids: list[str]) -> bool:
@@ -203,11 +226,12 @@ async def _pending(gateway: RunningGateway, ids: list[str]) -> bool:
 
 async def test_a_gateway_that_is_stopped_answers_what_it_can(fleet: Fleet, gateway: RunningGateway) -> None:
     async with running_gateway(fleet, "--member", "stopped") as stopped:
-        fleet.misbehave(delay_ms=1000)
         ids = [unique("draining") for _ in range(5)]
-        asking = [asyncio.create_task(stopped.ask(Idempotency_Key=each)) for each in ids]
-        await eventually(lambda: _pending(gateway, ids), timeout=20)
-        stopped.process.signal(signal.SIGTERM)
+        with nothing_routed(fleet):
+            asking = [asyncio.create_task(stopped.ask(Idempotency_Key=each)) for each in ids]
+            await eventually(lambda: _pending(gateway, ids), PATIENCE)
+            stopped.process.signal(signal.SIGTERM)
+            await eventually(lambda: not stopped.process.is_ready(), PATIENCE)
         answers = await asyncio.gather(*asking)
         assert [answer.status_code for answer in answers] == [200] * 5
         assert await stopped.process.ended() == 0
@@ -227,7 +251,7 @@ async def test_kafka_away_is_a_503_at_once_and_over_when_it_is_back(
         running_fleet(restartable_kafka.bootstrap, tmp_path, reached_by=restartable_kafka.proxied) as fleet,
         running_gateway(fleet) as gateway,
     ):
-        assert (await gateway.ask(wait=0)).status_code == 202
+        await eventually(lambda: _taken(gateway), PATIENCE)
         for break_it in (restartable_kafka.proxy.cut, restartable_kafka.proxy.blackhole):
             break_it()
             first = await gateway.ask(wait=0)
@@ -237,7 +261,7 @@ async def test_kafka_away_is_a_503_at_once_and_over_when_it_is_back(
             assert {response.status_code for response in refused} == {503}
             assert not gateway.process.is_ready()
             restartable_kafka.proxy.heal()
-            await eventually(lambda: _taken(gateway), timeout=40, interval=0.2)
+            await eventually(lambda: _taken(gateway), PATIENCE, interval=0.2)
 
 
 async def _taken(gateway: RunningGateway) -> bool:
