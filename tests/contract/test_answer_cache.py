@@ -11,7 +11,7 @@ from workers.core.ports import AnswerCache, Busy, CacheBounds, Claimed, Recorded
 from workers.stores.cache_memory import MemoryAnswerCache
 from workers.stores.cache_redis import RedisAnswerCache
 
-LEASE = 30.0
+LEASE = 3600.0
 Open = Callable[..., AnswerCache]
 
 
@@ -19,13 +19,15 @@ Open = Callable[..., AnswerCache]
 async def open_cache(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     opened: list[AnswerCache] = []
 
-    def open_one(ttl: float = 60.0, entries: int = 100, max_bytes: int = 100_000) -> AnswerCache:
+    def open_one(ttl: float = 3600.0, entries: int = 100, max_bytes: int = 100_000) -> AnswerCache:
         bounds = CacheBounds(ttl, entries, max_bytes)
         if request.param == "memory":
             opened.append(MemoryAnswerCache(bounds, lease=LEASE))
         else:
             url = request.getfixturevalue("redis_url")
-            opened.append(RedisAnswerCache(url, bounds, lease=LEASE, prefix=f"{request.node.name}:"))
+            opened.append(
+                RedisAnswerCache(url, bounds, lease=LEASE, timeout=60, prefix=f"{request.node.name}:")
+            )
         return opened[-1]
 
     yield open_one
@@ -118,8 +120,8 @@ async def test_what_is_under_way_does_not_fall_to_the_bounds(open_cache: Open) -
 
 
 async def test_what_has_expired_takes_nobodys_place(redis_url: str) -> None:
-    short = RedisAnswerCache(redis_url, CacheBounds(0.05, 2, 1000), lease=LEASE, prefix="expiry:")
-    cache = RedisAnswerCache(redis_url, CacheBounds(60, 2, 1000), lease=LEASE, prefix="expiry:")
+    short = RedisAnswerCache(redis_url, CacheBounds(0.05, 2, 1000), lease=LEASE, timeout=60, prefix="expiry:")
+    cache = RedisAnswerCache(redis_url, CacheBounds(3600, 2, 1000), lease=LEASE, timeout=60, prefix="expiry:")
     try:
         await keep(short, "gone", b"x")
         await eventually(lambda: _gone(short, "gone"))

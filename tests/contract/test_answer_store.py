@@ -11,7 +11,7 @@ from workers.core.ports import AnswerStore, Kept
 from workers.stores.answers_memory import MemoryAnswerStore
 from workers.stores.answers_redis import RedisAnswerStore
 
-KEEP, SIZE = 60.0, 100_000
+KEEP, SIZE = 3600.0, 100_000
 Open = Callable[[float, int], AnswerStore]
 
 
@@ -24,7 +24,7 @@ async def open_store(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
             opened.append(MemoryAnswerStore(keep=keep, size=size))
         else:
             url = request.getfixturevalue("redis_url")
-            opened.append(RedisAnswerStore(url, keep=keep, size=size, prefix=unique("answers:")))
+            opened.append(RedisAnswerStore(url, keep=keep, size=size, timeout=60, prefix=unique("answers:")))
         return opened[-1]
 
     yield opening
@@ -113,7 +113,10 @@ async def test_what_is_kept_ends(open_store: Open) -> None:
 
 async def test_what_ended_gives_its_room_back(redis_url: str) -> None:
     prefix = unique("room:")
-    short = RedisAnswerStore(redis_url, keep=0.05, size=50_000, prefix=prefix)
+    short, long = (
+        RedisAnswerStore(redis_url, keep=keep, size=50_000, timeout=60, prefix=prefix)
+        for keep in (0.05, KEEP)
+    )
     for number in range(4):
         await short.put({f"k{number}": b"x" * 10_000})
 
@@ -121,9 +124,10 @@ async def test_what_ended_gives_its_room_back(redis_url: str) -> None:
         return await short.get([f"k{number}" for number in range(4)]) == [None] * 4
 
     await eventually(ended)
-    await short.put({f"new{number}": b"x" * 10_000 for number in range(4)})
-    assert all(await short.get([f"new{number}" for number in range(4)]))
+    await long.put({f"new{number}": b"x" * 10_000 for number in range(4)})
+    assert all(await long.get([f"new{number}" for number in range(4)]))
     await short.close()
+    await long.close()
 
 
 async def test_a_redis_that_is_not_there_is_said_with_its_address() -> None:

@@ -10,7 +10,7 @@ from workers.core.ports import Busy, Claimed, OutcomeStore, Recorded
 from workers.stores.memory import MemoryOutcomeStore
 from workers.stores.redis import RedisOutcomeStore
 
-WINDOW, LEASE = 60.0, 30.0
+WINDOW, LEASE = 7200.0, 3600.0
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -20,7 +20,9 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[OutcomeStore]:
         opened = MemoryOutcomeStore(window=WINDOW, lease=LEASE)
     else:
         url = request.getfixturevalue("redis_url")
-        opened = RedisOutcomeStore(url, window=WINDOW, lease=LEASE, prefix=f"{request.node.name}:")
+        opened = RedisOutcomeStore(
+            url, window=WINDOW, lease=LEASE, timeout=60, prefix=f"{request.node.name}:"
+        )
     yield opened
     await opened.close()
 
@@ -121,10 +123,10 @@ async def test_a_redis_that_is_not_there_is_said_with_its_address() -> None:
 async def test_what_redis_can_not_be_sent_fails_its_caller_instead_of_keeping_it_waiting(
     redis_url: str,
 ) -> None:
-    store = RedisOutcomeStore(redis_url, window=WINDOW, lease=LEASE, prefix="unsendable:")
+    store = RedisOutcomeStore(redis_url, window=WINDOW, lease=LEASE, timeout=60, prefix="unsendable:")
     try:
         with pytest.raises(UnicodeEncodeError):
-            await asyncio.wait_for(store.claim("\ud800"), 5)
+            await asyncio.wait_for(store.claim("\ud800"), 30)
         assert isinstance(await store.claim("after"), Claimed)
     finally:
         await store.close()

@@ -10,7 +10,7 @@ from workers.core.ports import KeptTurn, SessionBounds, SessionStore
 from workers.stores.sessions_memory import MemorySessionStore
 from workers.stores.sessions_redis import RedisSessionStore
 
-BOUNDS = SessionBounds(turns=3, max_bytes=1000, ttl=60)
+BOUNDS = SessionBounds(turns=3, max_bytes=1000, ttl=3600)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -20,7 +20,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
         opened = MemorySessionStore()
     else:
         url = request.getfixturevalue("redis_url")
-        opened = RedisSessionStore(url, prefix=f"{request.node.name}:")
+        opened = RedisSessionStore(url, timeout=60, prefix=f"{request.node.name}:")
     yield opened
     await opened.close()
 
