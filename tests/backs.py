@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -47,15 +48,19 @@ CODES = {
 
 @dataclass
 class Back:
-    """How a service behaves, and what it saw. `fail` names the class of an error; what it says quotes the prompt."""
+    """How a service behaves, and what it saw. `fail` names the class of an error; what it says quotes the prompt.
 
-    do: Literal["answer", "hang", "break", "garbage", "huge", "fail", "redirect", "close"] = "answer"
+    A WebSocket alone can be `late`.
+    """
+
+    do: Literal["answer", "hang", "break", "garbage", "huge", "fail", "redirect", "close", "late"] = "answer"
     fail: ErrorClass = ErrorClass.OVERLOADED
     close_code: int = 1013
     seen: list[Any] = field(default_factory=list)  # what was asked
     headers: list[dict[str, str]] = field(default_factory=list)
     connections: int = 0
     cancelled: int = 0
+    late: list[Any] = field(default_factory=list)  # answers that come right before the next one
 
     def misbehave(self, how: Any) -> None:
         """Do this from now on."""
@@ -65,6 +70,15 @@ class Back:
 def _pieces() -> list[str]:
     words = TEXT.split(" ")
     return [words[0], *(f" {word}" for word in words[1:])]
+
+
+@asynccontextmanager
+async def port_of_nobody() -> AsyncIterator[int]:
+    """A port of this machine that refuses every connection, and that nobody else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        yield port
 
 
 # -- HTTP ------------------------------------------------------------------------------------------------------------
@@ -177,7 +191,9 @@ async def _converse_once(back: Back, connection: ServerConnection, asked: dict[s
             *({"id": number, "delta": piece} for piece in _pieces()),
             {"id": number, "done": True},
         ]
-    for message in messages.get(back.do, ()):
+    elif back.do == "late":
+        back.late.append({"id": number, "text": "too late"})
+    for message in (*back.late, *messages[back.do]) if back.do in messages else ():
         await connection.send(json.dumps(message))
 
 

@@ -104,7 +104,8 @@ async def serving(*scripts: Script, tls: ssl.SSLContext | None = None) -> AsyncI
 
 @asynccontextmanager
 async def calling(address: str, **policy: float) -> AsyncIterator[HttpClient]:
-    client = HttpClient("host:1", urlsplit(address), policy=HttpPolicy(**policy))  # type: ignore[arg-type]  # ints too
+    bounds = HttpPolicy(**{"connect_timeout": NEVER, **policy})  # type: ignore[arg-type]  # ints too
+    client = HttpClient("host:1", urlsplit(address), policy=bounds)
     try:
         yield client
     finally:

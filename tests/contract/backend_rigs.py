@@ -12,9 +12,17 @@ from typing import Any
 from pydantic import SecretStr
 
 from schemas.errors import ErrorClass
-from tests.backs import STATUSES, Back, grpc_service, http_service, kafka_service, led, websocket_service
+from tests.backs import (
+    STATUSES,
+    Back,
+    grpc_service,
+    http_service,
+    kafka_service,
+    led,
+    port_of_nobody,
+    websocket_service,
+)
 from tests.contract.backend_targets import SECRET, grpc_target, http_target, kafka_target, websocket_target
-from tests.processes import free_port
 from tests.support import create_topic, eventually, unique
 from workers.assembly import open_pair
 from workers.backends.grpc import GrpcBackend
@@ -92,8 +100,8 @@ async def openai(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
         status = 400 if error_class in codes else STATUSES[error_class]
         misbehave(error_rate=1, error_status=status, error_code=codes.get(error_class))
 
-    async with serving(stub) as url:
-        backend, nowhere = open_at(url), open_at(f"http://127.0.0.1:{free_port()}/v1")
+    async with serving(stub) as url, port_of_nobody() as port:
+        backend, nowhere = open_at(url), open_at(f"http://127.0.0.1:{port}/v1")
         yield Rig(
             backend,
             partial(misbehave, reset_rate=1),
@@ -171,8 +179,8 @@ async def http(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
         target = http_target(url)
         return HttpBackend(target.instances[0], target, SystemClock())
 
-    async with http_service(back) as url:
-        backend, nowhere = open_at(url), open_at(f"http://127.0.0.1:{free_port()}")
+    async with http_service(back) as url, port_of_nobody() as port:
+        backend, nowhere = open_at(url), open_at(f"http://127.0.0.1:{port}")
         async with _streaming(back, backend, nowhere) as rig:
             yield rig
 
@@ -185,8 +193,8 @@ async def websocket(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
         target = websocket_target(url)
         return WebSocketBackend(target.instances[0], target)
 
-    async with websocket_service(back) as url:
-        backend, nowhere = open_at(url), open_at(f"ws://127.0.0.1:{free_port()}")
+    async with websocket_service(back) as url, port_of_nobody() as port:
+        backend, nowhere = open_at(url), open_at(f"ws://127.0.0.1:{port}")
         async with _streaming(back, backend, nowhere) as rig:
             yield rig
 
@@ -199,8 +207,8 @@ async def grpc(tmp_path: Path, _: str) -> AsyncIterator[Rig]:
         target = grpc_target(url)
         return GrpcBackend(target.instances[0], target)
 
-    async with grpc_service(back) as (url, server):
-        backend, nowhere = open_at(url), open_at(f"grpc://127.0.0.1:{free_port()}")
+    async with grpc_service(back) as (url, server), port_of_nobody() as port:
+        backend, nowhere = open_at(url), open_at(f"grpc://127.0.0.1:{port}")
         rig = _rig(back, backend, nowhere, streams=True, overflow=partial(back.misbehave, "huge"))
         stopping: list[asyncio.Task[None]] = []
         rig.break_down = lambda: stopping.append(asyncio.create_task(server.stop(None)))
@@ -218,20 +226,22 @@ async def kafka(tmp_path: Path, bootstrap: str) -> AsyncIterator[Rig]:
     target = kafka_target(bootstrap, requests, responses)
     backend = KafkaBackend(target, open_pair)
     absent = kafka_target(bootstrap, requests, unique("absent"))
-    gone = kafka_target(f"127.0.0.1:{free_port()}", requests, responses, timeout="500ms")
-    nowhere = KafkaBackend(gone, open_pair)
 
     def break_down() -> None:
         """The topic of answers goes, as far as the backend can tell."""
         assert backend._session is not None
         backend._session.closing, backend._target = True, absent
 
-    with kafka_service(back, bootstrap, requests, responses):
-        rig = _rig(back, backend, nowhere, garble=partial(back.misbehave, "garbage"))
-        rig.break_down = break_down
-        yield rig
-        await backend.close()
-        await nowhere.close()
+    async with port_of_nobody() as port:
+        nowhere = KafkaBackend(
+            kafka_target(f"127.0.0.1:{port}", requests, responses, timeout="500ms"), open_pair
+        )
+        with kafka_service(back, bootstrap, requests, responses):
+            rig = _rig(back, backend, nowhere, garble=partial(back.misbehave, "garbage"))
+            rig.break_down = break_down
+            yield rig
+            await backend.close()
+            await nowhere.close()
 
 
 _HOW = {"garble": "garbage", "overflow": "huge", "redirect": "redirect"}

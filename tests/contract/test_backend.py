@@ -22,10 +22,20 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 
 
 def call(
-    timeout: float = 10.0, text: str = "where is order 123456, PROMPT-CANARY?", sink: Sink | None = None
+    timeout: float = 60.0, text: str = "where is order 123456, PROMPT-CANARY?", sink: Sink | None = None
 ) -> Call:
     payload = Payload(text=text)
     return Call(Request(message_id="m1", source="test", payload=payload, timestamp=1), timeout, None, sink)
+
+
+async def timed_out(backend: Backend) -> None:
+    """A call ends in time, and as a timeout: one too short for the question even to be sent says so instead."""
+    for seconds in (0.1, 1.0, 10.0):
+        error = await failure(backend, call(timeout=seconds))
+        assert isinstance(error, TransientError)
+        if "did not take the message" not in error.reason:
+            break
+    assert error.error_class is ErrorClass.TIMEOUT
 
 
 async def failure(backend: Backend, one: Call) -> MessageError:
@@ -66,22 +76,20 @@ async def test_pieces_come_in_order_and_make_up_the_answer(rig: Rig) -> None:
 async def test_a_call_that_takes_too_long_is_a_timeout(rig: Rig) -> None:
     await rig.backend.call(call())
     rig.hang()
-    error = await failure(rig.backend, call(timeout=0.1))
-    assert isinstance(error, TransientError)
-    assert error.error_class is ErrorClass.TIMEOUT
+    await timed_out(rig.backend)
 
 
 async def test_a_cancelled_call_ends_at_once_and_the_backend_is_still_good(rig: Rig) -> None:
     await rig.backend.call(call())
     rig.hang()
-    task = asyncio.create_task(rig.backend.call(call(timeout=2)))
+    task = asyncio.create_task(rig.backend.call(call(timeout=3600)))
     await asyncio.sleep(0)
     done, _ = await asyncio.wait({task}, timeout=0.05)
     assert not done
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (await failure(rig.backend, call(timeout=0.1))).error_class is ErrorClass.TIMEOUT
+    await timed_out(rig.backend)
 
 
 async def test_a_backend_that_breaks_down_is_worth_another_attempt(rig: Rig) -> None:
@@ -102,7 +110,7 @@ async def test_a_stream_that_breaks_is_worth_another_attempt(rig: Rig) -> None:
 
 async def test_nobody_at_the_address_is_a_connection_failure(rig: Rig) -> None:
     if rig.unreachable is not None:
-        error = await failure(rig.unreachable, call(timeout=2))
+        error = await failure(rig.unreachable, call())
         assert isinstance(error, TransientError)
         assert error.error_class is ErrorClass.CONNECT
 

@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from schemas.errors import ErrorClass
+from tests.backs import port_of_nobody
 from tests.scripted_http import (
+    NEVER,
     OK,
     Guest,
     Scenario,
@@ -21,8 +23,15 @@ from tests.scripted_http import (
     silent,
 )
 from tests.support import eventually
+from workers.backends import http_connection
 from workers.backends.http_client import HttpClient
 from workers.core.errors import PermanentError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def however_late_a_close_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as one of an idle connection, where that is one; `test_http_connection` has the limit."""
+    monkeypatch.setattr(http_connection, "RACE", NEVER)
 
 
 async def test_a_connection_is_kept_and_no_more_are_opened_than_allowed() -> None:
@@ -141,9 +150,7 @@ async def test_connecting_has_a_limit_of_its_own() -> None:
 
 
 async def test_nobody_listening_is_a_connection_failure_and_the_place_is_free_again() -> None:
-    async with serving(answers) as server:
-        address = server.address
-    async with calling(address, connections=1) as client:
+    async with port_of_nobody() as port, calling(f"http://127.0.0.1:{port}", connections=1) as client:
         for _ in range(3):
             assert (await failure(client)).error_class is ErrorClass.CONNECT
 

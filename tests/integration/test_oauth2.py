@@ -19,7 +19,7 @@ from workers.core.errors import MessageError
 from workers.core.ports import Call
 from workers.core.topology.protocols import OAuth2
 
-CALL = Call(Request(message_id="m1", source="t", payload=Payload(text="hello"), timestamp=1), 5.0)
+CALL = Call(Request(message_id="m1", source="t", payload=Payload(text="hello"), timestamp=1), 60.0)
 
 
 class TokenService:
@@ -65,15 +65,15 @@ async def test_one_token_serves_all_calls_and_is_renewed_before_it_expires() -> 
     clock = ManualClock()
     async with token_service() as (service, settings):
         tokens = TokenSource(settings, clock)
-        assert set(await asyncio.gather(*(tokens.token(5) for _ in range(20)))) == {"token-1"}
+        assert set(await asyncio.gather(*(tokens.token(60) for _ in range(20)))) == {"token-1"}
         clock.advance(79)
-        assert await tokens.token(5) == "token-1"
+        assert await tokens.token(60) == "token-1"
         clock.advance(2)
-        assert await tokens.token(5) == "token-2"
+        assert await tokens.token(60) == "token-2"
         tokens.refused("token-1")
-        assert await tokens.token(5) == "token-2"
+        assert await tokens.token(60) == "token-2"
         tokens.refused("token-2")
-        assert await tokens.token(5) == "token-3"
+        assert await tokens.token(60) == "token-3"
         await tokens.close()
     assert service.asked[0] == {"grant_type": "client_credentials", "scope": "ask"}
     assert service.basic == "Basic dXM6Q0FOQVJZJTJGMQ=="
@@ -84,7 +84,7 @@ async def test_credentials_go_into_the_body_where_the_service_wants_them_there()
         tokens = TokenSource(
             settings.model_copy(update={"credentials": "body", "audience": "a"}), ManualClock()
         )
-        await tokens.token(5)
+        await tokens.token(60)
         await tokens.close()
     assert service.asked[0]["client_secret"] == "CANARY/1"
     assert service.asked[0]["audience"] == "a"
@@ -94,9 +94,9 @@ async def test_credentials_go_into_the_body_where_the_service_wants_them_there()
 async def test_who_gives_up_waiting_takes_the_token_from_nobody() -> None:
     async with token_service() as (service, settings):
         tokens = TokenSource(settings, ManualClock())
-        first = asyncio.create_task(tokens.token(5))
+        first = asyncio.create_task(tokens.token(60))
         await asyncio.sleep(0)
-        second = asyncio.create_task(tokens.token(5))
+        second = asyncio.create_task(tokens.token(60))
         await asyncio.sleep(0)
         first.cancel()
         assert await second == "token-1"
@@ -115,11 +115,11 @@ async def test_without_a_token_the_call_fails_and_says_no_secret(
         service.status = status
         tokens = TokenSource(settings, ManualClock())
         with pytest.raises(MessageError) as caught:
-            await tokens.token(5)
+            await tokens.token(60)
         assert caught.value.error_class is error_class
         assert "CANARY" not in str(caught.value)
         service.status = 200
-        assert await tokens.token(5) == "token-2"
+        assert await tokens.token(60) == "token-2"
         await tokens.close()
 
 

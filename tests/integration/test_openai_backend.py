@@ -26,7 +26,7 @@ OK = b'{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}'
 
 def call(message_id: str = "m1", traceparent: str | None = None) -> Call:
     request = Request(message_id=message_id, source="t", payload=Payload(text="PROMPT"), timestamp=1)
-    return Call(request, 5.0, traceparent)
+    return Call(request, 60.0, traceparent)
 
 
 def backend(url: str, **settings: Any) -> OpenAIBackend:
@@ -98,7 +98,7 @@ async def test_the_request_carries_key_ids_and_trace() -> None:
 @pytest.mark.parametrize("message_id", ["a\r\nx-evil: 1", "订单 1", "a b", "\ud800"])
 async def test_an_odd_message_id_injects_nothing_and_is_answered(message_id: str) -> None:
     async with server(http("200 OK", OK)) as (url, requests), opened(url) as one:
-        answer = await one.call(Call(_unchecked(message_id), 5.0, "bad\r\ntrace: 1"))
+        answer = await one.call(Call(_unchecked(message_id), 60.0, "bad\r\ntrace: 1"))
     assert answer.text == "hi"
     head = requests[0].partition(b"\r\n\r\n")[0].lower()
     names = {line.partition(b":")[0] for line in head.split(b"\r\n")[1:]}

@@ -58,7 +58,7 @@ async def ask(settings: SqlTarget, text: str | None = "where is order 123456?", 
 
 def _call(text: str | None, **payload: Any) -> Call:
     request = Request(message_id="m", source="t", payload=Payload(text=text, **payload), timestamp=1)
-    return Call(request, 10.0)
+    return Call(request, 60.0)
 
 
 async def failure(settings: SqlTarget, text: str = "where is order 123456?", **payload: Any) -> MessageError:

@@ -78,6 +78,6 @@ async def test_who_finds_two_closed_connections_one_after_the_other_gives_up(
 
     monkeypatch.setattr(client, "_acquire", acquire)
     with pytest.raises(MessageError) as caught:
-        await asyncio.wait_for(client.request("GET", "/", seconds=3600), 5)
+        await asyncio.wait_for(client.request("GET", "/", seconds=3600), 60)
     assert caught.value.error_class is ErrorClass.CONNECT
     assert closed.sent == 2

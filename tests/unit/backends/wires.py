@@ -58,7 +58,7 @@ class Server:
         self.lost += 1
 
     def ask(
-        self, *, streamed: bool = False, head: bool = False, seconds: float = 10
+        self, *, streamed: bool = False, head: bool = False, seconds: float = 3600
     ) -> "asyncio.Future[Any]":
         until = asyncio.get_running_loop().time() + seconds
         return self.connection.send(b"?", until, LIMIT, streamed=streamed, head=head)
