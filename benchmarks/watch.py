@@ -101,11 +101,20 @@ class Watch:
 
 
 def used(samples: Iterable[Sample], since: float = 0.0, until: float = float("inf")) -> dict[str, Use]:
-    """What each process took between the first and the last sample of that time."""
+    """What each process took between the first and the last sample of that time.
+
+    Where there was one alone, since whoever takes them was held up, it counts from the one before that time.
+    """
     by_name: dict[str, list[Sample]] = {}
+    before: dict[str, Sample] = {}
     for sample in samples:
-        if since <= sample.at <= until:
+        if sample.at < since:
+            before[sample.name] = sample
+        elif sample.at <= until:
             by_name.setdefault(sample.name, []).append(sample)
+    for name, found in by_name.items():
+        if len(found) == 1 and name in before:
+            found.insert(0, before[name])
     return {name: _use(found) for name, found in by_name.items() if len(found) > 1}
 
 

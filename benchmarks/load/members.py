@@ -40,7 +40,7 @@ def until_shared_out(look: Callable[[], Shares], members: int, partitions: int, 
     """
     until = time.monotonic() + within
     last, why = None, None
-    while time.monotonic() < until:
+    while True:  # once at least, however long that took
         try:
             found = look()
         except KafkaException as error:  # its coordinator moves or starts
@@ -49,6 +49,8 @@ def until_shared_out(look: Callable[[], Shares], members: int, partitions: int, 
             if found == last and shared_out(found, members, partitions):
                 return found
             last, why = found, None
+        if time.monotonic() >= until:
+            break
         time.sleep(_AGAIN)
     raise UnreachableError(
         f"{partitions} partitions were not shared out among {members} members within {within:g} s: "

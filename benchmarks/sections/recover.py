@@ -125,7 +125,7 @@ class Kill:
         self._after = after
         self._thread: threading.Thread | None = None
         self._failure: RelayError | None = None
-        self.at = 0.0  # when it was killed, of the monotonic clock
+        self.at = 0.0  # when it was gone, of the monotonic clock: no outcome after that is its own
 
     def schedule(self, start: float) -> None:
         """Do it `after` seconds from the start of the load, in a thread."""
@@ -147,14 +147,15 @@ class Kill:
 
     def _kill_and_revive(self, moment: float) -> None:
         time.sleep(max(0.0, moment - time.monotonic()))
-        self.at = time.monotonic()
         if self._fault == "broker":
             self._fleet.kafka.kill()
+            self.at = time.monotonic()
             time.sleep(RESTARTED_AFTER)
             self._fleet.kafka.start()
             return
         name = _PARTS.get(self._fault, self._fault)
         self._fleet.kill(name)
+        self.at = time.monotonic()
         time.sleep(RESTARTED_AFTER)
         self._fleet.revive(name)
         self._fleet.until_ready(self._fleet.parts[name])

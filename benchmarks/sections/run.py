@@ -137,15 +137,20 @@ def burst(made: Fleet, count: int, patience: float = 30.0) -> dict[str, Any]:
         told = finished(sending)
         outcomes.until(count, patience)
     arrived = sorted(outcome.arrived for outcome in outcomes.first.values())
-    tenth = len(arrived) // 10
-    rate = (len(arrived) - tenth) / (arrived[-1] - arrived[tenth]) if len(arrived) > 10 else 0.0
     return {
         "count": count,
-        "rate": rate,
+        "rate": rate_of_burst(arrived),
         "lost": count - len(arrived) - len(told["failed"]),
         "duplicates": outcomes.again.total(),
         "sending_seconds": told["seconds"],
     }
+
+
+def rate_of_burst(arrived: Sequence[float]) -> float:
+    """Between the first tenth and the last; 0 where they are too few, or were all seen in the same moment."""
+    tenth = len(arrived) // 10
+    took = arrived[-1] - arrived[tenth] if len(arrived) > 10 else 0.0
+    return (len(arrived) - tenth) / took if took > 0 else 0.0
 
 
 def rising(plan: Plan, drive_at: Callable[[float], Traffic | Calls], who: str, say: Say) -> dict[str, Any]:

@@ -90,9 +90,11 @@ class _Segment:
         self._last: dict[str, Sample] = {}
 
     def run(self) -> None:
-        """Until the plan's time is over."""
+        """Until the plan's time is over. A sample at both ends of a span: what it took is known however short it is."""
+        self._sample()
         while (left := self._plan.seconds - self._elapsed()) >= 1:
             traffic = self._span(min(_SPAN, left))
+            self._sample()
             self._write([{"kind": "traffic", **traffic}])
             p99 = traffic["latency_ms"].get("p99", 0.0)
             self._say(

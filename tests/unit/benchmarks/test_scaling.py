@@ -64,7 +64,7 @@ def test_what_the_group_says_once_is_not_believed_before_it_says_it_again() -> N
 
 def test_partitions_that_nobody_shares_out_end_the_measurement_with_who_had_what() -> None:
     with pytest.raises(UnreachableError, match=r"among 2 members .*\[\[\], \[0, 1\]\]"):
-        until_shared_out(_looks([{"a": [0, 1], "b": []}]), 2, 2, within=0.05)
+        until_shared_out(_looks([{"a": [0, 1], "b": []}]), 2, 2, within=0.0)
 
 
 @pytest.mark.parametrize("plan", [scaling.Plan(), scaling.SHORT])

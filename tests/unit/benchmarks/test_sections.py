@@ -1,6 +1,9 @@
 """What the sections make of what they measured, and the keys that scripts rely on."""
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 from benchmarks.__main__ import Told, in_words, sections
 from benchmarks.fleet import kept_for
 from benchmarks.sections import peers, ramp, recover, run, soak
+from benchmarks.store import read_lines
 from benchmarks.targets import TARGETS, reached
-from benchmarks.watch import MACHINE, Use, busiest
+from benchmarks.watch import MACHINE, Sample, Use, busiest, used
 
 RECOVER_KEYS = {"sent", "lost", "duplicates", "paid_twice", "first_outcome_s", "full_recovery_s"}
 
@@ -47,6 +51,20 @@ def test_what_never_recovers_has_no_time() -> None:
     arrived = np.where(intended < 3, intended + 0.01, np.nan)
     assert recover.first_outcome(intended, arrived, 3.0) is None
     assert recover.full_recovery(intended, arrived, 3.0) is None
+
+
+def test_a_kill_counts_from_when_the_part_was_gone_so_that_no_outcome_after_it_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone: list[float] = []
+    nothing = lambda *_: None  # noqa: E731 - what a part that comes back needs
+    kill_ = lambda _: gone.append(time.monotonic())  # noqa: E731 - the moment at which it is gone
+    made: Any = SimpleNamespace(kill=kill_, revive=nothing, until_ready=nothing, parts={"worker": None})
+    monkeypatch.setattr(recover, "RESTARTED_AFTER", 0.0)
+    kill = recover.Kill(made, "worker", after=0.0)
+    kill.schedule(time.monotonic())
+    kill.wait()
+    assert kill.at >= gone[0]
 
 
 def test_the_backlog_is_what_was_sent_and_has_no_outcome() -> None:
@@ -130,6 +148,29 @@ def test_what_a_short_soak_can_not_tell_is_said() -> None:
     assert found["not_known_yet"] == ["worker (memory)", "worker (descriptors)", "worker (threads)"]
 
 
+def test_a_soak_whose_samples_were_held_up_still_has_one_at_both_ends_of_a_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+
+    def span(*_: object) -> Any:
+        """Ten minutes in which no sample is taken."""
+        now[0] += 600.0
+        return SimpleNamespace(summary=dict)
+
+    empty = dict.fromkeys(("sent", "achieved", "lost", "errors", "duplicates"), 0)
+    monkeypatch.setattr(soak, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(soak, "call", span)
+    monkeypatch.setattr(soak, "_kept", lambda _: {**empty, "latency_ms": {}})
+    monkeypatch.setattr(soak, "look", lambda _: [Sample("worker", 1, now[0], now[0] / 10, 50.0, 20, 4)])
+    monkeypatch.setattr(soak, "lags", lambda *_: {"group": 0})
+    kafka = SimpleNamespace(bootstrap="")
+    made: Any = SimpleNamespace(gateway_url="", groups=(), kafka=kafka, pids=dict)
+    path = tmp_path / "soak.ndjson"
+    soak._Segment(made, soak.Plan(seconds=600.0), 0.0, 0, path, lambda line: None).run()
+    assert soak.judged(list(read_lines(path)), 0.0)["slopes"].keys() == {"worker"}
+
+
 def test_a_soak_forgets_half_way_through_its_warm_up_and_says_so() -> None:
     shape = soak.shaped(soak.Plan(warmup=600.0))
     assert shape.as_dict()["remember"] == 300.0
@@ -207,6 +248,19 @@ class _Seen:
             "errors": 0,
             "error_rate": 0.0,
         }
+
+
+def test_a_burst_whose_outcomes_were_all_seen_in_one_moment_has_no_rate() -> None:
+    assert run.rate_of_burst([7.0] * 500) == 0.0
+    assert run.rate_of_burst([]) == 0.0
+    assert run.rate_of_burst([number / 1000 for number in range(1001)]) == pytest.approx(1000, rel=0.01)
+
+
+def test_one_sample_alone_counts_from_the_one_before_the_load() -> None:
+    samples = [Sample("worker", 1, at, cpu, 50.0, 20, 4) for at, cpu in ((0.0, 1.0), (1.0, 2.0), (9.0, 6.0))]
+    assert used(samples, since=3.0)["worker"].cpu_seconds == 4.0
+    assert used(samples, since=0.5)["worker"].cpu_seconds == 4.0
+    assert used(samples, since=10.0) == {}
 
 
 @pytest.mark.parametrize(
