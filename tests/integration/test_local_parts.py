@@ -28,7 +28,7 @@ async def start(command: tuple[str, ...], probe: Probe, directory: Path) -> Chil
         return await probe() is None
 
     condition: Callable[[], bool | Awaitable[bool]] = ready
-    await eventually(condition, timeout=30)
+    await eventually(condition, timeout=60)
     return child
 
 
@@ -54,7 +54,7 @@ async def model(tmp_path: Path) -> AsyncIterator[int]:
     command = (sys.executable, "-m", "workers.local.model", "--port", str(port))
     child = await start(command, http_ready(port, "/health"), tmp_path)
     yield port
-    assert await child.stop(Deadline.after(10))
+    assert await child.stop(Deadline.after(60))
     assert child.exit_code == 0
 
 
@@ -80,7 +80,7 @@ async def test_a_missing_wheel_is_told_with_what_to_install() -> None:
 
 
 def _ask(port: int, text: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     body = json.dumps({"messages": [{"role": "user", "content": text}]})
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
