@@ -1,6 +1,7 @@
-"""A router with a broken publisher: `python -m tests.router_failing KAFKA TOPOLOGY`.
+"""A router with a broken publisher: `python -m tests.router_failing KAFKA TOPOLOGY [STUCK-AFTER]`.
 
-A message with `fail` in it is refused for good; one with `hang` is never delivered, and never refused either.
+A message with `fail` in it is refused for good; one with `hang` is never delivered, and never refused either. It drains
+for a second, and ends itself where no offset moves for so many seconds; an hour where that is not said.
 """
 
 import asyncio
@@ -43,14 +44,14 @@ class Failing(KafkaPublisher):
         return super().deliver(records)
 
 
-async def main(bootstrap: str, path: str) -> ExitCode:
+async def main(bootstrap: str, path: str, stuck_after: str = "3600") -> ExitCode:
     """Run until it stops itself."""
     topology = load_topology(Path(path), Settings.read().environment)
     names, metrics, clock = Names(topology), Metrics(), SystemClock()
     publisher = Failing({"bootstrap.servers": bootstrap}, metrics)
     deps = RouterDeps(topology, publisher, EventLog(publisher, names.logs, "router", clock), metrics, clock)
     group = GroupSettings(bootstrap, names.requests, names.router_group, member="only")
-    limits = RouterLimits(drain=1.0, stuck_after=3.0, look_every=0.2)
+    limits = RouterLimits(drain=1.0, stuck_after=float(stuck_after), look_every=0.2)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     return await RouterService(deps, group, limits).run(stop)
@@ -58,4 +59,4 @@ async def main(bootstrap: str, path: str) -> ExitCode:
 
 if __name__ == "__main__":
     configure_logging("router")
-    sys.exit(asyncio.run(main(*sys.argv[1:3])))
+    sys.exit(asyncio.run(main(*sys.argv[1:4])))

@@ -95,8 +95,12 @@ class RouterRig:
         """Start a router and wait until it is a member of its group."""
         port = free_port()
         process = self.start("--health-port", str(port), *arguments)
-        await eventually(lambda: _is_ready(process, port), 30)
+        await self.ready(process, port)
         return process
+
+    async def ready(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        """Wait until a router that was started with this health port is a member of its group."""
+        await eventually(lambda: _is_ready(process, port), 60)
 
     @property
     def log(self) -> Path:
@@ -110,7 +114,7 @@ class RouterRig:
 
     async def ended(self, process: "subprocess.Popen[bytes]") -> int:
         """The exit code of a router that ends by itself."""
-        await eventually(lambda: process.poll() is not None, 30)
+        await eventually(lambda: process.poll() is not None, 60)
         assert process.returncode is not None
         return process.returncode
 
@@ -128,14 +132,14 @@ class RouterRig:
             {"bootstrap.servers": self.bootstrap, "group.id": f"relayfleet.{self.requests}.router"}
         )
         try:
-            numbers = consumer.list_topics(self.requests, timeout=10).topics[self.requests].partitions
-            places = consumer.committed([TopicPartition(self.requests, n) for n in numbers], timeout=10)
-            ends = [consumer.get_watermark_offsets(place, timeout=10)[1] for place in places]
+            numbers = consumer.list_topics(self.requests, timeout=30).topics[self.requests].partitions
+            places = consumer.committed([TopicPartition(self.requests, n) for n in numbers], timeout=30)
+            ends = [consumer.get_watermark_offsets(place, timeout=30)[1] for place in places]
             return sum(end - max(0, place.offset) for place, end in zip(places, ends, strict=True))
         finally:
             consumer.close()
 
-    async def drained(self, patience: float = 30.0) -> None:
+    async def drained(self, patience: float = 60.0) -> None:
         """Wait until everything that was sent is committed."""
         await eventually(lambda: self.lag() == 0, patience, interval=0.2)
 
@@ -147,7 +151,7 @@ class Tap:
         self._consumer = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": unique("tap"), "enable.auto.commit": False}
         )
-        numbers = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        numbers = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
         self.ids: Counter[str] = Counter()
 

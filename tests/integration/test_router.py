@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.processes import free_port
+from tests.processes import free_port, get
 from tests.router_process import RouterRig, Tap, envelope
-from tests.support import consume, eventually, produce, unique
+from tests.support import await_partitions, consume, eventually, produce, unique
 from workers.core.exit_codes import ExitCode
 
 
@@ -67,16 +66,18 @@ async def test_a_clean_restart_and_a_rebalance_repeat_nothing(rig: RouterRig) ->
     tap = Tap(rig.bootstrap, rig.llm)
     ids = [f"m{n}" for n in range(6000)]
     first = rig.start()
+    port = free_port()
     try:
         for start in range(0, 6000, 1000):
             produce(rig.bootstrap, rig.requests, [envelope(each) for each in ids[start : start + 1000]])
             if start == 1000:
-                await eventually(lambda: tap.look() > 0, 30)
-                second = rig.start()
+                await eventually(lambda: tap.look() > 0, 60)
+                second = rig.start("--health-port", str(port))
             if start == 3000:
-                await eventually(lambda: tap.look() >= 4000, 30)
+                await eventually(lambda: tap.look() >= 4000, 60)
+                await rig.ready(second, port)
                 assert await rig.end(first) == ExitCode.DONE
-        await eventually(lambda: tap.look() == len(ids), 30)
+        await eventually(lambda: tap.look() == len(ids), 60)
         assert await rig.end(second) == ExitCode.DONE
         tap.look(0.2)
         assert set(tap.ids) == set(ids)
@@ -111,12 +112,12 @@ async def test_a_delivery_that_fails_for_good_ends_the_process_and_commits_nothi
     tap = Tap(rig.bootstrap, rig.llm)
     failing = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
     produce(rig.bootstrap, rig.requests, [envelope("before")])
-    await eventually(lambda: rig.lag() == 0, 30)
+    await eventually(lambda: rig.lag() == 0, 60)
     produce(rig.bootstrap, rig.requests, [envelope("fail"), envelope("after")])
     assert await rig.ended(failing) == ExitCode.FATAL
     assert rig.lag() == 2
     router = rig.start("--member", "only")
-    await eventually(lambda: tap.look() == 3, 30)
+    await eventually(lambda: tap.look() == 3, 60)
     assert await rig.end(router) == ExitCode.DONE
     assert rig.lag() == 0
     tap.close()
@@ -124,7 +125,7 @@ async def test_a_delivery_that_fails_for_good_ends_the_process_and_commits_nothi
 
 async def test_a_router_that_makes_no_progress_ends_itself(rig: RouterRig) -> None:
     rig.prepare(partitions=1)
-    stuck = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
+    stuck = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology), "3")
     produce(rig.bootstrap, rig.requests, [envelope("hang")])
     assert await rig.ended(stuck) == ExitCode.STUCK
     assert "no offset moves" in rig.log.read_text()
@@ -135,9 +136,9 @@ async def test_a_drain_ends_at_its_deadline_and_commits_nothing_unfinished(rig: 
     rig.prepare(partitions=1)
     hanging = rig.start_module("tests.router_failing", rig.bootstrap, str(rig.topology))
     produce(rig.bootstrap, rig.requests, [envelope("before")])
-    await eventually(lambda: rig.lag() == 0, 30)
+    await eventually(lambda: rig.lag() == 0, 60)
     produce(rig.bootstrap, rig.requests, [envelope("hang")])
-    await eventually(lambda: '"hanging"' in rig.log.read_text(), 30)
+    await eventually(lambda: '"hanging"' in rig.log.read_text(), 60)
     assert await rig.end(hanging) == ExitCode.ABORTED
     assert rig.lag() == 1
 
@@ -148,7 +149,7 @@ async def test_what_a_transaction_took_back_is_not_routed_and_its_marks_are_no_l
     port = free_port()
     router = rig.start("--health-port", str(port))
     producer = Producer({"bootstrap.servers": rig.bootstrap, "transactional.id": unique("transaction")})
-    await asyncio.to_thread(producer.init_transactions, 20)
+    await asyncio.to_thread(producer.init_transactions, 60)
     for finish, name in (
         (producer.commit_transaction, "sent"),
         (producer.abort_transaction, "taken-back"),
@@ -156,17 +157,16 @@ async def test_what_a_transaction_took_back_is_not_routed_and_its_marks_are_no_l
     ):
         producer.begin_transaction()
         producer.produce(rig.requests, envelope(name))
-        await asyncio.to_thread(producer.flush, 20)
-        await asyncio.to_thread(finish, 20)
+        await asyncio.to_thread(producer.flush, 60)
+        await asyncio.to_thread(finish, 60)
     routed = await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 2)
     assert [orjson.loads(message.value() or b"")["message_id"] for message in routed] == ["sent", "last"]
-    await eventually(lambda: _lag_shown(port) == 0, 20)
+    await eventually(lambda: _lag_shown(port) == 0, 60)
     await rig.end(router)
 
 
 def _lag_shown(port: int) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = (get(f"http://127.0.0.1:{port}/metrics") or b"").decode().splitlines()
     values = [float(line.split()[-1]) for line in lines if line.startswith("relayfleet_lag{")]
     assert values
     return sum(values)
@@ -179,8 +179,9 @@ async def test_a_partition_that_is_added_is_soon_read(rig: RouterRig) -> None:
     await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 1)
     admin = AdminClient({"bootstrap.servers": rig.bootstrap})
     (added,) = admin.create_partitions([NewPartitions(rig.requests, 2)]).values()
-    await asyncio.to_thread(added.result, 15)
+    await asyncio.to_thread(added.result, 60)
+    await asyncio.to_thread(await_partitions, admin, rig.requests, 2)
     values = [envelope(f"m{number}") for number in range(10)]
     await asyncio.to_thread(produce, rig.bootstrap, rig.requests, values, partition=1)
-    assert len(await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 11, 30)) == 11
+    assert len(await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 11)) == 11
     assert await rig.end(router) == ExitCode.DONE
