@@ -100,7 +100,7 @@ class Deployment:
                 headers=list(self._headers(number, target)),
             )
             producer.poll(0)
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
 
     def add_families(self, count: int) -> None:
         """Put dead letters of every family of headers on the topic, as many of each."""

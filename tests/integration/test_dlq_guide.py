@@ -32,7 +32,7 @@ def deployment(fleet: Fleet) -> Deployment:
 async def test_outcomes_are_counted_and_failures_grouped_by_cause(deployment: Deployment) -> None:
     deployment.add(60)
     deployment.add_raw([b"{", b"{", b"no envelope"])
-    done = await deployment.dlq("replay", "--job", "j", "--yes", "--wait", "--timeout", "30", "-o", "json")
+    done = await deployment.dlq("replay", "--job", "j", "--yes", "--wait", "--timeout", "90", "-o", "json")
     found = done.json
     assert done.code == 1, done.errors
     assert {key: found[key] for key in ("selected", "sent", "answered", "failed_again", "pending")} == {
