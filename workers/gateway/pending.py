@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 from schemas.chunk import Chunk
 from schemas.codec import decode_response
+from schemas.errors import DecodeError
 from schemas.response import Response
 from workers.gateway.refusals import RefusalError, throttled
 from workers.gateway.waiting import Alarm, done_within, wait_for_wake, wake
 
-_LINGER = (
-    0.5  # seconds for the last pieces when the response is there already: two partitions have no common order
-)
-_LINGER_UNSTARTED = 0.1  # and when no piece has come at all: most likely the target does not stream
+_LINGER = 5.0
+"""Seconds for the last pieces when the response is there already: two partitions have no common order."""
+_LINGER_UNTOLD = 0.5  # and where it does not say that it came in pieces, whose last one would be called so
+_LINGER_UNSTARTED = 0.1  # nor has a piece come at all: most likely the target does not stream
 _CHUNK_OVERHEAD = 300  # bytes of a piece beside its text
 
 
@@ -27,6 +28,15 @@ class Reply(NamedTuple):
     def response(self) -> Response:
         """The typed envelope. Raises `DecodeError`."""
         return decode_response(self.value)
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it is an answer that was streamed: all its pieces were with the broker before it."""
+        try:
+            response = self.response()
+        except DecodeError:
+            return False
+        return response.status == "ok" and response.timing.first_token is not None
 
 
 def key_of(tenant: str | None, message_id: str) -> str:
@@ -41,7 +51,7 @@ class Pending:
     """
 
     __slots__ = (
-        "_arrived", "_buffer", "_chunks", "_complete", "_held", "_left", "_next", "_on_leave", "_overrun", "_run",
+        "_arrived", "_buffer", "_chunks", "_complete", "_held", "_here", "_left", "_next", "_on_leave", "_overrun", "_run",
         "_waiters", "_woken", "client", "fingerprint", "key", "looked_at", "message_id", "place", "reply", "taken_at",
     )  # fmt: skip
 
@@ -64,6 +74,7 @@ class Pending:
         self._left = False
         self._buffer = buffer
         self._arrived = False
+        self._here = False
         self._waiters: list[asyncio.Future[None]] = []
         self._chunks: deque[Chunk] = deque()
         self._held = 0
@@ -106,11 +117,18 @@ class Pending:
         while not self._chunks and not self._overrun:
             if self._arrived and self._complete:
                 return False
-            limit = None if self.reply is None else (_LINGER_UNSTARTED if self._run is None else _LINGER)
             self._woken = asyncio.get_running_loop().create_future()
-            if not await done_within(self._woken, limit):
+            if not await done_within(self._woken, self._patience()):
                 return False
         return True
+
+    def _patience(self) -> float | None:
+        """Seconds that another piece is worth."""
+        if self.reply is None:
+            return None
+        if self._here and self.reply.in_pieces:
+            return _LINGER
+        return _LINGER_UNSTARTED if self._run is None else _LINGER_UNTOLD
 
     def cancel(self) -> None:
         """Nobody waits any more. The answer is kept all the same, and found under its id. Idempotent."""
@@ -124,10 +142,11 @@ class Pending:
         self._complete = True
         self._arrive()
 
-    def answered(self, reply: Reply) -> None:
-        """The response has come."""
+    def answered(self, reply: Reply, *, here: bool = False) -> None:
+        """The response has come. `here`: to this gateway, as its pieces do."""
         if self.reply is None:
             self.reply = reply
+            self._here = here
             self._arrive()
 
     def chunk(self, chunk: Chunk) -> None:
@@ -135,6 +154,9 @@ class Pending:
         if chunk.index == 0 and chunk.run != self._run:
             self._run, self._next, self._complete = chunk.run, 0, False
         if chunk.run != self._run or chunk.index != self._next or self._overrun:
+            if chunk.final:  # of a run that is not followed: whoever came late gets no piece of it
+                self._complete = True
+                self._wake()
             return
         self._next += 1
         self._complete = chunk.final

@@ -162,7 +162,7 @@ class Replies:
         """An answer has come. Whether somebody waited for it."""
         waiting = self._registry.waiting(key)
         for pending in waiting:
-            pending.answered(Reply(value))
+            pending.answered(Reply(value), here=True)
         self._keeping.add(key, value)
         return bool(waiting)
 

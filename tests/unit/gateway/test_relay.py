@@ -1,7 +1,8 @@
 """From a client's question to its answer, and every way in which there is none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import pytest
@@ -13,14 +14,13 @@ from tests.unit.gateway.world import World, limits, question
 from workers.core.deadlines import Deadline
 from workers.core.errors import UnreachableError
 from workers.core.topology.gateway import Gateway
+from workers.gateway import pending as pending_of
 from workers.gateway.relay import Pending, RefusalError
-
-Put = Callable[[Mapping[str, bytes]], Awaitable[None]]
 
 
 async def answered(world: World, pending: Pending, text: str = "hello") -> str | None:
     world.reply(world.request(pending), text)
-    answer = await pending.answer(5)
+    answer = await pending.answer(30)
     assert answer is not None
     return answer.payload.text
 
@@ -100,24 +100,18 @@ async def test_an_answer_nobody_waited_for_is_found_under_its_id(world: World) -
 async def test_an_answer_is_kept_before_its_offset_is_committed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.store, "put", _failing(world.store.put, times=3))
-    pending = await world.relay.submit(question())
-    assert await answered(world, pending) == "hello"
-    await world.replies._commit()  # as it does now and then
-    assert all(at.offset == 0 for at in world.committed.values())
+    with monkeypatch.context() as away:
+        away.setattr(world.store, "put", _refused)
+        pending = await world.relay.submit(question())
+        assert await answered(world, pending) == "hello"
+        await world.replies._commit()  # as it does now and then
+        assert all(at.offset == 0 for at in world.committed.values())
     await eventually(lambda: world.relay.find(None, pending.message_id))
     await eventually(lambda: sum(at.offset for at in world.committed.values()) == 1)
 
 
-def _failing(put: Put, times: int) -> Put:
-    failures = iter(range(times))
-
-    async def failing(answers: Mapping[str, bytes]) -> None:
-        if next(failures, None) is not None:
-            raise UnreachableError("no Redis (injected)")
-        await put(answers)
-
-    return failing
+async def _refused(_: Mapping[str, bytes]) -> None:
+    raise UnreachableError("no Redis (injected)")
 
 
 async def test_a_waiter_hears_of_an_answer_that_another_gateway_read(world: World) -> None:
@@ -128,7 +122,7 @@ async def test_a_waiter_hears_of_an_answer_that_another_gateway_read(world: Worl
     world.replies.lost(list(world.replies._owned))
     await eventually(lambda: len(other.owned) == 7)
     world.reply(world.requests()[0], "by way of the store")
-    answer = await pending.answer(5)
+    answer = await pending.answer(30)
     assert answer is not None
     assert answer.payload.text == "by way of the store"
     looking.cancel()
@@ -155,7 +149,7 @@ async def test_two_who_ask_the_same_at_once_both_get_the_answer(world: World) ->
     pendings = [await world.relay.submit(question(message_id="mine")) for _ in range(2)]
     world.reply(world.requests()[0])
     for pending in pendings:
-        assert await pending.answer(5) is not None
+        assert await pending.answer(30) is not None
 
 
 async def test_kafka_away_is_told_at_once_and_nothing_hangs(world: World) -> None:
@@ -195,6 +189,58 @@ async def test_pieces_come_in_order_and_a_new_run_begins_anew(world: World) -> N
     answer = await pending.answer(0)
     assert answer is not None
     assert answer.payload.text == "AB"
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces that are told of are waited for without end, others not at all."""
+    for name, seconds in (("_LINGER", 3600.0), ("_LINGER_UNTOLD", 0.0), ("_LINGER_UNSTARTED", 0.0)):
+        monkeypatch.setattr(pending_of, name, seconds)
+
+
+async def pieces_of(pending: Pending) -> list[str]:
+    async with asyncio.timeout(30):
+        return [chunk.text async for chunk in pending.chunks()]
+
+
+async def test_pieces_that_are_read_after_their_response_are_waited_for_where_it_tells_of_them(
+    world: World, endless: None
+) -> None:
+    pending = await world.relay.submit(question(stream=True))
+    (request,) = world.requests()
+    reading = asyncio.create_task(pieces_of(pending))
+    world.reply(request, "ab", timing={"first_token": 1.0})
+    assert await pending.answer(30) is not None
+    for index, text in enumerate("ab"):
+        await asyncio.wait({reading}, timeout=0.02)
+        assert not reading.done()
+        world.chunk(request, index, text, final=text == "b")
+    assert await reading == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "told", [{"timing": {"total": 5.0}}, {"timing": {"first_token": 1.0}, "status": "error"}]
+)
+async def test_nothing_is_waited_for_where_a_response_tells_of_no_pieces_or_has_failed(
+    world: World, endless: None, told: dict[str, Any]
+) -> None:
+    pending = await world.relay.submit(question(stream=True))
+    world.reply(world.requests()[0], **told)
+    assert await pieces_of(pending) == []
+
+
+async def test_whoever_asks_the_same_too_late_for_its_first_piece_waits_for_none(
+    world: World, endless: None
+) -> None:
+    await world.relay.submit(question(message_id="mine", stream=True))
+    (request,) = world.requests()
+    world.chunk(request, 0, "a")
+    await eventually(lambda: world.registry.all()[0]._chunks)
+    late = await world.relay.submit(question(message_id="mine", stream=True))
+    world.reply(request, "ab", timing={"first_token": 1.0})
+    assert await late.answer(30) is not None
+    world.chunk(request, 1, "b", final=True)
+    assert await pieces_of(late) == []
 
 
 async def test_a_reader_too_slow_is_told_and_takes_no_more_memory() -> None:

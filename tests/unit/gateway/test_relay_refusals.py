@@ -37,7 +37,7 @@ async def test_a_tenant_sees_its_own_answers_alone(world: World) -> None:
     for record in world.requests():
         world.reply(record, f"for {h.get(record.headers, h.TENANT)}")
     for pending, text in ((mine, "for acme"), (theirs, "for umbrella")):
-        answer = await pending.answer(5)
+        answer = await pending.answer(30)
         assert answer is not None
         assert answer.payload.text == text
     await eventually(lambda: world.relay.find("acme", "same-id"))

@@ -17,7 +17,7 @@ async def _full(_: Mapping[str, bytes]) -> None:
 
 async def _answered(world: World, pending: Pending) -> str | None:
     world.reply(world.request(pending))
-    answer = await pending.answer(5)
+    answer = await pending.answer(30)
     return answer.payload.text if answer is not None else None
 
 
