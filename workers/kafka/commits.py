@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
+from workers.core.clock import Clock, SystemClock
 from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, RelayError, UnreachableError
 from workers.core.metrics import COMMITS, Metrics
@@ -54,15 +55,18 @@ class Committer:
     Positions of partitions that are not ours any more are dropped and counted: their next owner does that work again.
     """
 
-    def __init__(self, group: str, ownership: Ownership, metrics: Metrics) -> None:
+    def __init__(
+        self, group: str, ownership: Ownership, metrics: Metrics, clock: Clock | None = None
+    ) -> None:
         self._group = group
+        self._clock = clock or SystemClock()
         self._ownership = ownership
         self._queue: deque[_Caller] = deque()
         self._flying: Offers | None = None
         self._callers: list[_Caller] = []  # of the commit under way, or of its next attempt
         self._again: Offers = {}
         self._wait = _FIRST_WAIT
-        self._pause = Deadline.after(0)
+        self._pause = Deadline.after(0, self._clock)
         self._closed = Event()
         self._committed = metrics.counter(COMMITS, group, "ok")
         self._dropped = metrics.counter(COMMITS, group, "dropped")
@@ -167,7 +171,7 @@ class Committer:
             self._finish()
             return
         self._give_up_expired(next(iter(failures.values())))
-        self._pause = Deadline.after(self._wait)
+        self._pause = Deadline.after(self._wait, self._clock)
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
     def _give_up_expired(self, error: KafkaError) -> None:

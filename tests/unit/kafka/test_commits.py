@@ -45,7 +45,8 @@ class World:
 
     def __init__(self) -> None:
         self.client, self.ownership, self.metrics = Client(), Ownership(), Metrics()
-        self.committer = Committer("g", self.ownership, self.metrics)
+        self.clock = ManualClock()
+        self.committer = Committer("g", self.ownership, self.metrics, self.clock)
         self.ownership.assign([A, B])
 
     @property
@@ -57,7 +58,12 @@ class World:
         return {place: Offer(epochs[place], position) for place, position in positions.items()}
 
     def submit(self, positions: dict[TopicPartition, Position], deadline: Deadline | None = None) -> Any:
-        return self.committer.submit(self.offers(positions), deadline or Deadline.after(10))
+        return self.committer.submit(self.offers(positions), deadline or Deadline.after(10, self.clock))
+
+    def pump_later(self) -> None:
+        """Pump once the time for the next attempt has come."""
+        self.clock.advance(0.05)
+        self.committer.pump(self.consumer)
 
     def answer(self, code: int | None = None, partitions: Sequence[ClientPartition] | None = None) -> None:
         error = None if code is None else KafkaError(code)
@@ -129,8 +135,7 @@ def test_what_may_pass_is_tried_again(world: World, code: int) -> None:
     world.answer(code)
     world.committer.pump(world.consumer)
     assert len(world.client.commits) == 1  # not at once
-    while len(world.client.commits) < 2:
-        world.committer.pump(world.consumer)
+    world.pump_later()
     world.answer()
     assert waiting.result(0) is None
 
@@ -140,8 +145,7 @@ def test_a_newer_position_replaces_the_one_that_waits_for_its_next_attempt(world
     world.committer.pump(world.consumer)
     world.answer(KafkaError.COORDINATOR_NOT_AVAILABLE)
     new = world.submit({A: Position(2)})
-    while len(world.client.commits) < 2:
-        world.committer.pump(world.consumer)
+    world.pump_later()
     world.answer()
     assert world.client.commits[1] == {A: Position(2)}
     assert old.done()
@@ -149,10 +153,9 @@ def test_a_newer_position_replaces_the_one_that_waits_for_its_next_attempt(world
 
 
 def test_past_its_deadline_the_caller_hears_that_nobody_answers(world: World) -> None:
-    clock = ManualClock()
-    waiting = world.submit({A: Position(1)}, Deadline.after(5, clock))
+    waiting = world.submit({A: Position(1)}, Deadline.after(5, world.clock))
     world.committer.pump(world.consumer)
-    clock.advance(6)
+    world.clock.advance(6)
     world.answer(KafkaError._WAIT_COORD)
     with pytest.raises(UnreachableError, match="nothing is lost"):
         waiting.result(0)
@@ -170,8 +173,7 @@ def test_metadata_that_the_broker_refuses_is_left_out(world: World) -> None:
     waiting = world.submit({A: Position(1, "m" * 5000)})
     world.committer.pump(world.consumer)
     world.answer(KafkaError.OFFSET_METADATA_TOO_LARGE)
-    while len(world.client.commits) < 2:
-        world.committer.pump(world.consumer)
+    world.pump_later()
     world.answer()
     assert world.client.commits[1] == {A: Position(1)}
     assert waiting.result(0) is None
@@ -183,8 +185,7 @@ def test_one_failed_partition_does_not_repeat_the_others(world: World) -> None:
     error = KafkaError(KafkaError.NOT_COORDINATOR)
     failed = cast("ClientPartition", SimpleNamespace(topic="t", partition=1, offset=2, error=error))
     world.answer(partitions=[ClientPartition("t", 0, 1), failed])
-    while len(world.client.commits) < 2:
-        world.committer.pump(world.consumer)
+    world.pump_later()
     world.answer()
     assert world.client.commits[1] == {B: Position(2)}
     assert waiting.result(0) is None
