@@ -137,7 +137,7 @@ class KafkaWorld:
         return subscription
 
     def admin(self) -> Admin:
-        return KafkaAdmin(self.config)
+        return KafkaAdmin(self.config, timeout=30)
 
     async def records(self, topic: str, count: int) -> Sequence[Received]:
         found = await asyncio.to_thread(consume, self.bootstrap, topic, count)

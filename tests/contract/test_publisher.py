@@ -96,7 +96,7 @@ async def test_posted_records_arrive_without_anybody_waiting(world: World) -> No
     topic, publisher = world.topic(), world.publisher()
     publisher.post(Outgoing(topic, b"id", b"event", (("a", b"b"),)))
     publisher.post(Outgoing(topic, b"id", b"another"))
-    assert await publisher.close(Deadline.after(10)) == 0
+    assert await publisher.close(Deadline.after(60)) == 0
     found = await world.records(topic, 2)
     assert [record.value for record in found] == [b"event", b"another"]
 
@@ -104,6 +104,6 @@ async def test_posted_records_arrive_without_anybody_waiting(world: World) -> No
 async def test_closing_waits_for_what_is_under_way(world: World) -> None:
     topic, publisher = world.topic(), world.publisher()
     waiting = publisher.deliver([Outgoing(topic, None, b"%d" % number) for number in range(100)])
-    assert await publisher.close(Deadline.after(10)) == 0
+    assert await publisher.close(Deadline.after(60)) == 0
     await waiting
     assert len(await world.records(topic, 100)) == 100

@@ -19,7 +19,7 @@ async def joined(
     """A member that has its partitions."""
     subscription = world.subscription(group, [topic])
     await subscription.start(listener)
-    await eventually(lambda: len(listener.owned) == partitions, timeout=20)
+    await eventually(lambda: len(listener.owned) == partitions, timeout=60)
     return subscription
 
 
@@ -49,7 +49,7 @@ async def test_a_new_member_starts_where_the_group_stands_and_learns_its_metadat
     await fill(world, topic, 0, range(10))
     first = await joined(world, group, topic, RecordingListener(), 1)
     await first.commit({place: Position(4, "v1:äöü")})
-    await first.close(Deadline.after(10))
+    await first.close(Deadline.after(30))
     listener = RecordingListener()
     await joined(world, group, topic, listener, 1)
     assert listener.owned == {place: Position(4, "v1:äöü")}
@@ -143,8 +143,8 @@ async def test_closing_calls_no_listener_and_gives_the_partitions_away(world: Wo
     topic, group = world.topic(partitions=2), unique("group")
     first, second = RecordingListener(), RecordingListener()
     subscription = await joined(world, group, topic, first, 2)
-    await subscription.close(Deadline.after(10))
-    await subscription.close(Deadline.after(10))
+    await subscription.close(Deadline.after(30))
+    await subscription.close(Deadline.after(30))
     await joined(world, group, topic, second, 2)
     await fill(world, topic, 0, range(3))
     await eventually(lambda: len(second.received) == 3)
@@ -155,7 +155,7 @@ async def test_a_closed_subscription_takes_calls_and_does_nothing(world: World) 
     topic, listener = world.topic(), RecordingListener()
     place = TopicPartition(topic, 0)
     subscription = await joined(world, unique("group"), topic, listener, 1)
-    await subscription.close(Deadline.after(10))
+    await subscription.close(Deadline.after(30))
     subscription.pause([place])
     subscription.resume([place])
     await subscription.commit({place: Position(1)})

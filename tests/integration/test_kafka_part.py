@@ -30,7 +30,7 @@ async def test_a_killed_broker_is_started_again_at_the_same_address_and_stopped_
         first = broker.status()
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
-        await eventually(lambda: sum(change.state is State.READY for change in changes) == 2, timeout=30)
+        await eventually(lambda: sum(change.state is State.READY for change in changes) == 2, timeout=90)
         second = broker.status()
         assert second.pid not in {None, first.pid}
         assert second.bootstrap == first.bootstrap
@@ -41,7 +41,7 @@ async def test_a_killed_broker_is_started_again_at_the_same_address_and_stopped_
 async def test_a_start_that_is_given_up_leaves_no_broker_behind(tmp_path: Path) -> None:
     broker = EmbeddedBroker(tmp_path)
     starting = asyncio.create_task(RunningBroker.launch(broker))
-    await eventually(lambda: java_of(tmp_path), timeout=30)
+    await eventually(lambda: java_of(tmp_path), timeout=60)
     starting.cancel()
     await asyncio.wait((starting,))
     assert starting.cancelled()
