@@ -35,7 +35,8 @@ from workers.gateway.auth import Authenticator
 from workers.gateway.front import Parts
 from workers.gateway.grpc_server import GrpcServer
 
-ASKED = Call(Request(message_id="m1", source="t", payload=Payload(text="hi"), timestamp=1), 10.0)
+PATIENCE = 60.0
+ASKED = Call(Request(message_id="m1", source="t", payload=Payload(text="hi"), timestamp=1), PATIENCE)
 
 
 @asynccontextmanager
@@ -127,7 +128,7 @@ async def test_its_health_is_that_of_the_gateway() -> None:
         health: Any = health_pb2_grpc.HealthStub(channel)
 
         async def state() -> Any:
-            return (await health.Check(health_pb2.HealthCheckRequest(), timeout=5)).status
+            return (await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)).status
 
         assert await state() == health_pb2.HealthCheckResponse.SERVING
         world.relay.stop()
@@ -145,7 +146,7 @@ async def test_a_reader_that_is_too_slow_is_told_where_its_answer_is() -> None:
     settings = Gateway(confirm=1, limits=Limits(stream_buffer=20_000))
     async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
         stub: Any = MessageRouterStub(channel)
-        call = stub.ForwardStream(wire.RequestMessage(input_text="x"), timeout=20)
+        call = stub.ForwardStream(wire.RequestMessage(input_text="x"), timeout=PATIENCE)
         await eventually(world.requests)
         for index in range(3000):
             world.chunk(world.requests()[0], index, "y" * 1000)
@@ -168,7 +169,7 @@ async def test_a_stream_of_questions_holds_no_more_of_them_at_once_than_the_topo
     settings = Gateway(confirm=1, websocket=WebSockets(in_flight=2))
     async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
         stub: Any = MessageRouterStub(channel)
-        call = stub.Converse(timeout=20)
+        call = stub.Converse(timeout=PATIENCE)
         for name in ("a", "b", "c"):
             await call.write(wire.ConverseRequest(id=name, request=wire.RequestMessage(input_text="x")))
         refused = await call.read()
@@ -186,16 +187,16 @@ async def test_one_call_too_many_is_told_so_and_room_comes_back() -> None:
     async with running(settings) as (world, server), aio.insecure_channel(server.address) as channel:
         stub: Any = MessageRouterStub(channel)
         asked = wire.RequestMessage(input_text="x")
-        calls = [stub.ForwardRequest(asked, timeout=20) for _ in range(8)]
+        calls = [stub.ForwardRequest(asked, timeout=PATIENCE) for _ in range(8)]
         await eventually(lambda: len(world.requests()) == 8)
-        error = await _failure(stub.ForwardRequest(asked, timeout=20))
+        error = await _failure(stub.ForwardRequest(asked, timeout=PATIENCE))
         told = dict(error.trailing_metadata() or ())
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert (told["relay-error-class"], told["retry-after"]) == ("overloaded", "1")
         for record in world.requests():
             world.reply(record)
         await asyncio.gather(*calls)
-        again = stub.ForwardRequest(asked, timeout=20)
+        again = stub.ForwardRequest(asked, timeout=PATIENCE)
         await eventually(lambda: len(world.requests()) == 9)
         for record in world.requests():
             world.reply(record)
@@ -208,13 +209,13 @@ async def test_each_call_that_came_while_the_gateway_stood_still_is_told_why_it_
         channels = [grpc.insecure_channel(server.address, local) for _ in range(2)]
         stubs: list[Any] = [MessageRouterStub(channel) for channel in channels]
         asked = wire.RequestMessage(input_text="x")
-        calls = [stubs[number % 2].ForwardRequest.future(asked, timeout=60) for number in range(many)]
+        calls = [stubs[number % 2].ForwardRequest.future(asked, timeout=100) for number in range(many)]
         cut_off = threading.Event()
         for call in calls:
             call.add_done_callback(lambda _: cut_off.set())
         # On the loop's own thread: nothing is taken meanwhile, and nothing may end.
         assert not cut_off.wait(1.0)
-        await eventually(lambda: sum(call.done() for call in calls) == many - 1, 30.0)
+        await eventually(lambda: sum(call.done() for call in calls) == many - 1, PATIENCE)
         world.reply(world.requests()[0])
         ends = await asyncio.to_thread(lambda: [call.exception(60) for call in calls])
         for channel in channels:
