@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
@@ -79,15 +80,15 @@ class KafkaAdmin:
                 wanted, request_timeout=self._timeout, operation_timeout=self._timeout
             )
             await self._await_all(answers)
-            names = {topic.name for topic in topics}
-            await self._until(lambda known: names <= known.keys())
+            partitions = {topic.name: topic.partitions for topic in topics}
+            await self._until(partial(self._has_partitions, partitions))
 
     async def grow(self, topic: str, partitions: int) -> None:
         """See `Admin`."""
         await self._await_all(
             self._client.create_partitions([NewPartitions(topic, partitions)], request_timeout=self._timeout)
         )
-        await self._until(lambda known: topic in known and len(known[topic].partitions) >= partitions)
+        await self._until(partial(self._has_partitions, {topic: partitions}))
 
     async def configure(self, topic: str, config: Mapping[str, str]) -> None:
         """See `Admin`."""
@@ -99,6 +100,7 @@ class KafkaAdmin:
         await self._await_all(
             self._client.incremental_alter_configs([resource], request_timeout=self._timeout)
         )
+        await self._until(partial(self._has_settings, topic, config))
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
         """See `Admin`. Raises `UsageError` for a topic that does not exist."""
@@ -192,11 +194,18 @@ class KafkaAdmin:
             raise self._translated(kafka_error(error)) from error
         return {name: topic for name, topic in answer.topics.items() if topic.error is None}
 
-    async def _until(self, shown: Callable[[Mapping[str, TopicMetadata]], bool]) -> None:
+    async def _until(self, shown: Callable[[], Awaitable[bool]]) -> None:
         """Brokers learn a moment later what the controller has done; one that never does holds nobody up."""
         deadline = Deadline.after(self._timeout)
-        while not shown(await self._known()) and not deadline.expired:  # noqa: ASYNC110 - nobody calls us
+        while not await shown() and not deadline.expired:  # noqa: ASYNC110 - nobody calls us
             await asyncio.sleep(0.02)
+
+    async def _has_partitions(self, partitions: Mapping[str, int]) -> bool:
+        known = await self._known()
+        return all(name in known and len(known[name].partitions) >= n for name, n in partitions.items())
+
+    async def _has_settings(self, topic: str, config: Mapping[str, str]) -> bool:
+        return config.items() <= (await self._configs([topic])).get(topic, {}).items()
 
     async def _places(self, topics: Sequence[str]) -> list[TopicPartition]:
         """Every partition of these topics. Raises `UsageError` for one that does not exist."""
