@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support import eventually
 from workers.core.deadlines import Deadline
-from workers.local.broker import BrokerCondition, EmbeddedBroker
-from workers.local.kafka_part import RunningBroker
+from workers.local.broker import BrokerCondition, BrokerStatus, EmbeddedBroker
+from workers.local.kafka_part import RunningBroker, still_starting
 from workers.local.restart import RestartPolicy
 from workers.local.supervisor import Change, Part, State, Supervisor
 
@@ -45,7 +47,38 @@ async def test_a_start_that_is_given_up_leaves_no_broker_behind(tmp_path: Path) 
     starting.cancel()
     await asyncio.wait((starting,))
     assert starting.cancelled()
-    assert java_of(tmp_path) == []
+    await eventually(lambda: java_of(tmp_path) == [], timeout=60)
+
+
+class Late(EmbeddedBroker):
+    """A broker whose start is held up: it runs when `go` is set, and not before."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.go = threading.Event()
+        self.log: list[str] = []
+
+    def start(self, timeout: float = 0.0) -> BrokerStatus:
+        self.go.wait()
+        self.log.append("runs")
+        return self.status()
+
+    def kill(self) -> None:
+        self.log.append("killed")
+
+
+async def test_a_broker_that_runs_only_after_its_start_was_given_up_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.local.kafka_part._UNDO_WITHIN", 0.0)
+    broker = Late(tmp_path)
+    starting = asyncio.create_task(RunningBroker.launch(broker))
+    await eventually(still_starting)
+    starting.cancel()
+    await asyncio.wait((starting,))
+    assert "runs" not in broker.log
+    broker.go.set()
+    await eventually(lambda: broker.log[-2:] == ["runs", "killed"])
 
 
 def java_of(home: Path) -> list[psutil.Process]:

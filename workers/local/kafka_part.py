@@ -32,10 +32,12 @@ class RunningBroker:
     @classmethod
     async def launch(cls, broker: EmbeddedBroker) -> "RunningBroker":
         """Start the broker and wait until it serves. Raises `UnreachableError`."""
-        starting = _start(broker)
+        given_up = threading.Event()
+        starting = _start(broker, given_up)
         try:
             status: BrokerStatus = await asyncio.shield(starting)
         except asyncio.CancelledError:
+            given_up.set()
             await _undo(broker, starting)
             raise
         if status.pid is None:
@@ -89,13 +91,19 @@ def still_starting() -> bool:
     return any(thread.name == _STARTER for thread in threading.enumerate())
 
 
-def _start(broker: EmbeddedBroker) -> "asyncio.Future[BrokerStatus]":
-    """Start in a thread of its own: the event loop would wait for its executor's before it closes."""
+def _start(broker: EmbeddedBroker, given_up: threading.Event) -> "asyncio.Future[BrokerStatus]":
+    """Start in a thread of its own: the event loop would wait for its executor's before it closes.
+
+    A broker that runs only after the start was given up is ended by the thread, for nobody waits for it any more.
+    """
     started: Future[BrokerStatus] = Future()
 
     def work() -> None:
         try:
-            started.set_result(broker.start())
+            status = broker.start()
+            if given_up.is_set():
+                broker.kill()
+            started.set_result(status)
         except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits gets it
             started.set_exception(error)
 
