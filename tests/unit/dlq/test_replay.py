@@ -11,6 +11,7 @@ from dlq_tools.plan import Stays
 from dlq_tools.surroundings import Surroundings
 from schemas import headers as h
 from tests.dlq_world import LLM, DlqWorld, dead_letter
+from workers.core.clock import ManualClock
 from workers.core.errors import UsageError
 from workers.core.records import Outgoing, TopicPartition
 
@@ -153,18 +154,17 @@ async def test_a_signal_ends_the_run_after_its_batch(world: DlqWorld) -> None:
 
 async def test_the_rate_is_kept(world: DlqWorld) -> None:
     world.add(*(dead_letter(number) for number in range(30)))
-    around = await world.around()
+    around, clock = await world.around(), ManualClock()
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
-        await asyncio.sleep(0)
+        clock.advance(seconds)
 
-    paced = Surroundings(
-        around.ledger, around.publisher, around.admin, around.open_reader, around.clock, sleep
-    )
-    await world.run(paced, await world.begin(around, rate=200.0))
-    assert slept
+    paced = Surroundings(around.ledger, around.publisher, around.admin, around.open_reader, clock, sleep)
+    await world.run(paced, await world.begin(around, rate=20.0))
+    assert len(slept) > 1
+    assert sum(slept) == pytest.approx(30 / 20)
     assert len(world.sent()) == 30
 
 

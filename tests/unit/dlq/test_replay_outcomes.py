@@ -53,7 +53,7 @@ async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
     world.add(*(dead_letter(number) for number in range(40)))
     around = await world.around()
     job = await world.begin(around, max_failed=1.0)
-    running = asyncio.create_task(world.run(around, job, wait=0.5))
+    running = asyncio.create_task(world.run(around, job, wait=30.0))
     await eventually(lambda: len(world.sent()) == 40)
     for number, record in enumerate(world.broker.records(LLM)):
         world.answer(record, ErrorClass.TIMEOUT if number < 4 else None)
@@ -67,7 +67,10 @@ async def test_outcomes_are_followed_and_counted_once(world: DlqWorld) -> None:
     assert all(row.next is not None and row.next.startswith(DLQ) for row in failed)
 
 
-async def test_a_dead_letter_that_comes_after_its_response_is_waited_for(world: DlqWorld) -> None:
+async def test_a_dead_letter_that_comes_after_its_response_is_waited_for(
+    world: DlqWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlq_tools.replay.LETTER_WITHIN", 30.0)
     world.add(dead_letter(1))
     around = await world.around()
     job = await world.begin(around, max_failed=1.0)
