@@ -71,6 +71,17 @@ def test_memory_is_bounded_and_only_performance_waits_for_the_better_compiler() 
     assert "-XX:TieredStopAtLevel=1" not in fast
 
 
+@pytest.mark.parametrize(
+    ("cores", "network", "io"), [(1, "1", "2"), (2, "1", "2"), (4, "2", "4"), (8, "3", "8"), (64, "3", "8")]
+)
+@pytest.mark.parametrize("performance", [False, True])
+def test_a_broker_has_as_many_threads_as_can_run_and_never_more_than_kafkas_defaults(
+    cores: int, network: str, io: str, performance: bool
+) -> None:
+    properties = BrokerConfig(FILES, 1, 2, performance=performance, cores=cores).properties()
+    assert (properties["num.network.threads"], properties["num.io.threads"]) == (network, io)
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_path_survives_the_properties_file(value: str) -> None:
     rendered = render_properties({"log.dirs": value})

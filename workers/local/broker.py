@@ -1,5 +1,6 @@
 """A real Apache Kafka on this machine, without Docker and without an installed Java."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -161,5 +162,10 @@ class EmbeddedBroker:
 
     def _config(self, state: BrokerState) -> BrokerConfig:
         return BrokerConfig(
-            self._files, state.port, state.controller_port, self._listeners, self._performance
+            self._files,
+            state.port,
+            state.controller_port,
+            self._listeners,
+            self._performance,
+            os.cpu_count() or 1,
         )
