@@ -46,6 +46,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", default="100,250,500,750,1000", help="users of each step")
     parser.add_argument("--hold", type=float, default=15.0, help="seconds of each step")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds of a step that don't count")
+    parser.add_argument(
+        "--enough", type=int, default=0, help="end after so many requests; 0: after the steps"
+    )
     parser.add_argument("--pace", type=float, default=1.0, help="seconds between a user's messages; 0: none")
     parser.add_argument("--grpc", default="127.0.0.1:50051", help="where the gateway speaks gRPC")
     parser.add_argument("--results", default="", help="file for what each step saw, as JSON")
@@ -57,6 +60,8 @@ class Steps(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """Users now, and how fast they come; None when all is over."""
         options = self._options()
+        if 0 < options.enough <= SEEN.requests:
+            return None
         users = [int(text) for text in options.steps.split(",")]
         step = int(self.get_run_time() // options.hold)
         return (users[step], max(users) * 1.0) if step < len(users) else None
@@ -72,9 +77,11 @@ class Seen:
     def __init__(self) -> None:
         self.latencies: dict[int, HdrHistogram] = {}
         self.errors: dict[int, Counter[str]] = {}
+        self.requests = 0  # of all steps, failed or not
 
     def add(self, users: int, milliseconds: float, error: str | None) -> None:
         """One request."""
+        self.requests += 1
         if error is not None:
             self.errors.setdefault(users, Counter())[error] += 1
             return

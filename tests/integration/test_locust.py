@@ -17,14 +17,14 @@ from workers.core.topology.gateway import Gateway
 
 Told = TypeVar("Told")
 KINDS = ["GrpcUser", "GrpcManyUser"]
-STEP = "--steps 3 --hold 2 --settle 0 --pace 0.05 --host http://127.0.0.1:9 --headless --only-summary"
+STEP = "--steps 3 --hold 600 --enough 20 --settle 0 --pace 0.05 --host http://127.0.0.1:9 --headless --only-summary"
 
 
 async def measured(
     kind: str, file: Path, answer: Callable[[World, Any], None], where: str = ""
 ) -> dict[str, Any]:
-    """What three users saw in a short step. `where`: host and port; without them those of a gateway."""
-    async with running(Gateway(confirm=1)) as (world, server):
+    """What three users saw until enough was counted. `where`: host and port; without them those of a gateway."""
+    async with running(Gateway(confirm=30)) as (world, server):
         asked = (*STEP.split(), "--grpc", where or server.address, "--results", str(file), kind)
         locust = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", *asked),

@@ -11,7 +11,7 @@ from schemas.errors import ErrorClass
 from tests.support import eventually
 from tests.unit.inference.world import TARGET, TOPIC, TOPOLOGY, World, envelope
 from workers.backends.memory import MemoryBackend
-from workers.core.clock import SystemClock
+from workers.core.clock import ManualClock, SystemClock
 from workers.core.errors import PermanentError, UnreachableError
 from workers.core.ports import Answer, Draw, Drawn, LimitStore, Usage
 from workers.core.records import Outgoing
@@ -25,17 +25,23 @@ TARIFF = Tariff(Decimal("0.001"), Decimal("0.001"), "EUR")
 MANY = 1_000_000
 
 
+@pytest.fixture
+def world() -> World:
+    """Its time stands still: what a limit gives back is the test's affair, and no day ends."""
+    return World(clock=ManualClock())
+
+
 def quota(name: str, scope: str = "tenant", budget: Budget | None = None, **limits: Any) -> Quota:
     return Quota(scope, name, Limits(**limits) if limits else None, budget)
 
 
 def limited(world: World, *quotas: Quota, store: LimitStore | None = None) -> MemoryLimitStore | LimitStore:
-    used = store or MemoryLimitStore()
+    used = store or MemoryLimitStore(world.clock)
     own = next((each for each in quotas if each.scope == "target"), None)
     tenants = {each.name: each for each in quotas if each.scope == "tenant"}
     target = TOPOLOGY.targets[TARGET]
     found = Quotas(target, TARIFF, own, tenants)
-    world.admission = lambda: Admission(TARGET, found, used, world.target.retry, world.metrics, SystemClock())
+    world.admission = lambda: Admission(TARGET, found, used, world.target.retry, world.metrics, world.clock)
     world.target = replace(world.target, tariff=TARIFF)
     return used
 
@@ -69,7 +75,7 @@ async def test_what_exceeds_waits_its_turn_and_burns_no_attempt(world: World) ->
         await store.add([Draw("tenant:acme:requests", -1, 2, rate=2 / 60)])  # as if that time had passed
 
     world.sleep = sleep
-    store = MemoryLimitStore()
+    store = MemoryLimitStore(world.clock)
     limited(world, quota("acme", requests_per_minute=2), store=store)
     async with world.running():
         for number in range(6):
@@ -83,7 +89,7 @@ async def test_what_exceeds_waits_its_turn_and_burns_no_attempt(world: World) ->
 
 
 async def test_a_tenants_long_wait_goes_through_the_delay_topic_and_holds_up_nobody() -> None:
-    world = World(concurrency=1)
+    world = World(concurrency=1, clock=ManualClock())
     world.retry(hold_up_to=1.0, ladder=(("10s", 10.0), ("1m", 60.0)))
     limited(world, quota("acme", requests_per_minute=2))
     async with world.running():
@@ -101,7 +107,7 @@ async def test_a_tenants_long_wait_goes_through_the_delay_topic_and_holds_up_nob
 async def test_what_waits_for_too_long_ends_with_its_reason(world: World) -> None:
     world.retry(hold_up_to=1.0, ladder=(("10s", 10.0),))
     limited(world, quota("acme", requests_per_minute=1))
-    long_ago = str(round((SystemClock().wall() - 2 * 86_400) * 1000)).encode()
+    long_ago = str(round((world.clock.wall() - 2 * 86_400) * 1000)).encode()
     async with world.running():
         ask(world, "a", "acme")
         headers = ((h.TENANT, b"acme"), (h.FIRST_FAILED_AT, long_ago))
@@ -128,9 +134,10 @@ async def test_a_spent_budget_refuses_and_what_was_really_spent_counts(world: Wo
     assert said == [None, None, "llm has used up its money for today", "llm has used up its money for today"]
 
 
-async def test_a_call_that_failed_gives_back_what_it_did_not_use(world: World) -> None:
+async def test_a_call_that_failed_gives_back_what_it_did_not_use() -> None:
+    world, store = World(), MemoryLimitStore(ManualClock())  # calls take their time, and nothing fills up
     world.backend.default = PermanentError(ErrorClass.UPSTREAM_4XX, "no")
-    store = limited(world, quota("acme", requests_per_minute=100, tokens_per_minute=2000))
+    limited(world, quota("acme", requests_per_minute=100, tokens_per_minute=2000), store=store)
     async with world.running():
         for number in range(10):  # 260 tokens each, as estimated
             ask(world, f"m{number}", "acme")
@@ -151,7 +158,8 @@ async def test_a_target_without_room_pauses_its_partition_and_loses_nothing() ->
         await eventually(lambda: bool(paused))
         await store.add([Draw("target:llm:requests", -MANY, 1, rate=1 / 60)])
 
-    world, store, paused = World(sleep=sleep), MemoryLimitStore(), list[bool]()
+    world, paused = World(sleep=sleep, clock=ManualClock()), list[bool]()
+    store = MemoryLimitStore(world.clock)
     world.limits(window=10)
     limited(world, quota("llm", "target", requests_per_minute=1), store=store)
     async with world.running() as subscription:
@@ -165,7 +173,8 @@ async def test_a_target_without_room_pauses_its_partition_and_loses_nothing() ->
     assert len(world.backend.calls) == 30
 
 
-async def test_a_message_whose_deadline_passes_in_line_expires(world: World) -> None:
+async def test_a_message_whose_deadline_passes_in_line_expires() -> None:
+    world = World()
     limited(world, quota("llm", "target", requests_per_minute=1))
     async with world.running():
         ask(world, "a")

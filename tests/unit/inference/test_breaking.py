@@ -10,7 +10,7 @@ from schemas.errors import ErrorClass
 from tests.support import eventually
 from tests.unit.inference.world import TARGET, World, envelope, once_key
 from workers.backends.memory import ANSWER, MemoryBackend
-from workers.core.clock import ManualClock, SystemClock
+from workers.core.clock import ManualClock
 from workers.core.errors import MessageError, PermanentError, TransientError
 from workers.core.metrics import Metrics
 from workers.core.ports import Claimed
@@ -154,11 +154,12 @@ async def test_a_fallback_that_is_no_target_any_more_is_passed_over() -> None:
 
 
 async def test_a_retry_that_waits_for_an_open_breaker_ends_with_its_deadline() -> None:
-    world = World(backends=[failing()], rules=PoolRules(breaker=BreakerPolicy(min_calls=1, open_for=1000.0)))
+    rules = PoolRules(breaker=BreakerPolicy(min_calls=1, open_for=1000.0))
+    world = World(backends=[failing()], rules=rules, clock=ManualClock())  # no time passes before the wait
     world.retry(attempts=100)
     world.target = replace(world.target, expires_after=0.3)
     async with world.running():
-        now = SystemClock().wall()
+        now = world.clock.wall()
         world.broker.append(Outgoing("model_requests.llm", None, envelope("m1", timestamp=now), partition=0))
         await eventually(lambda: world.answered == ["m1"])
     error = world.responses[0].payload.error
@@ -248,10 +249,11 @@ async def test_somebody_notices_when_an_open_breaker_lets_calls_through_again() 
     told = asyncio.Event()
     backend = MemoryBackend("i")
     instances = Pool(TARGET, [Seat(backend, 10)], Metrics(), PoolRules(breaker=QUICK))
-    for _ in range(4):
+    for _ in range(QUICK.min_calls - 1):
         await one(instances, BROKEN)
     instances.when_room(told.set)
-    await asyncio.wait_for(told.wait(), 5)
+    await one(instances, BROKEN)
+    await asyncio.wait_for(told.wait(), 60)
     assert has_room(instances)
     await instances.close()
 

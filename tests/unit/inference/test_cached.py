@@ -25,7 +25,7 @@ from workers.stores.cache_redis import RedisAnswerCache
 
 
 def store() -> AnswerCache:
-    return MemoryAnswerCache(CacheBounds(60.0, 1000, 1_000_000), lease=10.0)
+    return MemoryAnswerCache(CacheBounds(3600.0, 1000, 1_000_000), lease=3600.0)
 
 
 def cached(
@@ -35,7 +35,7 @@ def cached(
     similar: SimilarQuestions[Answer] | None = None,
     shared: bool = False,
 ) -> World:
-    policy = CachePolicy(60.0, shared=shared)
+    policy = CachePolicy(3600.0, shared=shared)
     world.cache = lambda: Cached(
         TARGET, shared_store or store(), policy, world.metrics, SystemClock(), similar
     )

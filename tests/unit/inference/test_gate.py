@@ -74,7 +74,7 @@ async def test_probes_that_become_dead_letters_cost_no_more_than_themselves() ->
 
 async def test_a_drain_ends_a_stopped_worker() -> None:
     world = refusing(stop_for=1000.0)
-    async with asyncio.timeout(3), world.running():
+    async with asyncio.timeout(30), world.running():
         world.send(*(f"m{number}" for number in range(20)))
         await eventually(lambda: state(world) == 2)
     assert world.errors == []
