@@ -19,7 +19,7 @@ HOT = {
     "schemas": "headers",
     "schemas/codec": "jsontext models reader writer",
     "workers/backends": "fill http_connection openai_request openai_response",
-    "workers/core": "clock events records",
+    "workers/core": "clock events figures records",
     "workers/inference": "alarm attempts gate instance marks message meters settle tally throttle",
     "workers/kafka": "convert holding sizes",
     "workers/policies": (

@@ -1,7 +1,7 @@
 """One event a step on `fleet_logs`, for analysts. Never a prompt, never an answer."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,3 +49,25 @@ class LogEvent(BaseModel):
     def model_dump_wire(self) -> dict[str, Any]:
         """The fields as they go on the wire: JSON types, nulls left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+class EventFields(TypedDict, total=False):
+    """The rest of a `LogEvent` as a literal, for the hot path: what is not known is left out."""
+
+    source: str
+    target: str
+    rule: str
+    instance: str
+    model: str
+    attempt: int
+    duration_ms: float
+    first_token_ms: float
+    queued_ms: float
+    total_ms: float
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost: float
+    cached: str
+    error_class: ErrorClass
+    position: str

@@ -94,8 +94,10 @@ def without_headers(headers: Headers, names: Iterable[str]) -> Headers:
 def carried(headers: Headers) -> Headers:
     """The headers that go on from a request to its response: each once, none so long that the response would not fit."""
     found = {name: value for name, value in headers if name in _CARRIED}
+    if not found:
+        return ()
     return tuple(
-        (name, value) for name, value in found.items() if value is None or len(value) <= LONGEST_CARRIED
+        [(name, value) for name, value in found.items() if value is None or len(value) <= LONGEST_CARRIED]
     )
 
 

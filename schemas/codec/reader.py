@@ -113,7 +113,10 @@ def _find(value: bytes | None, headers: Headers, schemas: SchemaSource, name: st
         raise DecodeError("a tombstone: the value is null where an envelope is needed")
     if len(value) > MAX_VALUE_BYTES:
         raise DecodeError(f"{len(value)} bytes are too many: at most {MAX_VALUE_BYTES} are read")
-    signs = {_SIGNS[name]: text for name, text in headers if text is not None and name in _SIGNS}
+    signs: dict[str, bytes] = {}
+    for header, text in headers:
+        if header in _SIGNS and text is not None:
+            signs[_SIGNS[header]] = text
     if not signs and value[:1] not in _FRAMES:
         return _Found(WireFormat.JSON, jsontext.load_object(value))
     return _find_by_signs(value, headers, schemas, name, signs)

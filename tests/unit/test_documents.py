@@ -12,6 +12,7 @@ from workers.core import metrics
 from workers.core.exit_codes import ExitCode
 from workers.core.metrics import Definition, Metrics
 
+KINDS = {"counter": "counter", "count": "counter", "gauge": "gauge", "histogram": "histogram"}  # by method
 DEFINED = {name: value for name, value in vars(metrics).items() if isinstance(value, Definition)}
 
 
@@ -52,9 +53,9 @@ def _uses(path: Path) -> list[tuple[str, str]]:
     """The metrics that a module asks for, and as what."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     return [
-        (name, call.func.attr)
+        (name, KINDS[call.func.attr])
         for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr in {"counter", "gauge", "histogram"}
+        if isinstance(call.func, ast.Attribute) and call.func.attr in KINDS
         for name in _names(call.args[:1])
         if name in DEFINED
     ]

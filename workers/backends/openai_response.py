@@ -134,9 +134,11 @@ _MESSAGE = frozenset({"role", "content"})
 
 
 def _beside(fields: Any, usual: frozenset[str]) -> bool:
-    if not isinstance(fields, dict) or fields.keys() <= usual:
-        return False
-    return any(value not in (None, [], {}, "") for name, value in fields.items() if name not in usual)
+    if isinstance(fields, dict):
+        for name, value in fields.items():
+            if name not in usual and value not in (None, [], {}, ""):
+                return True
+    return False
 
 
 def _usage(usage: Any) -> Usage | None:

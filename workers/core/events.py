@@ -2,14 +2,14 @@
 
 import orjson
 
-from schemas.events import Step
+from schemas.events import EventFields, Step
 from workers.core.clock import Clock
 from workers.core.ports import Publisher
 from workers.core.records import Outgoing
 
 
 class EventLog:
-    """Writes log events of one process. Fields are those of `schemas.events.LogEvent`; None is left out."""
+    """Writes log events of one process. What is not known of a message is left out of its fields."""
 
     def __init__(self, publisher: Publisher, topic: str, process: str, clock: Clock) -> None:
         self._publisher = publisher
@@ -18,7 +18,7 @@ class EventLog:
         self._clock = clock
 
     def emit(
-        self, step: Step, message_id: str | None, *, timestamp: float | None = None, **fields: object
+        self, step: Step, message_id: str | None, fields: EventFields, timestamp: float | None = None
     ) -> None:
         """Post one event, of now unless `timestamp` (epoch seconds) says when.
 
@@ -29,7 +29,7 @@ class EventLog:
             "message_id": message_id,
             "timestamp": self._clock.wall() if timestamp is None else timestamp,
             "process": self._process,
+            **fields,
         }
-        event.update([(name, value) for name, value in fields.items() if value is not None])
         key = message_id.encode() if message_id is not None else None
         self._publisher.post(Outgoing(self._topic, key, orjson.dumps(event)))

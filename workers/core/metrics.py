@@ -5,10 +5,12 @@ Look a child up once (`metrics.counter(RECEIVED, "router")`) and keep it: a look
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from workers.core import scraped
+from workers.core.figures import Count, Durations
 
 LATENCY_BUCKETS = (
     0.001,
@@ -31,7 +33,7 @@ LATENCY_BUCKETS = (
     600.0,
 )
 
-_Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
+_Kind = TypeVar("_Kind", Counter, Gauge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,19 +209,24 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._families: dict[str, Counter | Gauge | Histogram] = {}
+        self._families: dict[str, Counter | Gauge] = {}
+        self._figures: dict[str, scraped.Family[Any]] = {}
 
     def counter(self, definition: Definition, *labels: str) -> Counter:
-        """A counter's child for these label values, in the definition's order."""
+        """A counter's child for these label values, in the definition's order. Any thread may count."""
         return self._child(Counter, definition, labels)
 
     def gauge(self, definition: Definition, *labels: str) -> Gauge:
         """A gauge's child for these label values."""
         return self._child(Gauge, definition, labels)
 
-    def histogram(self, definition: Definition, *labels: str) -> Histogram:
-        """A histogram's child for these label values, in seconds."""
-        return self._child(partial(Histogram, buckets=LATENCY_BUCKETS), definition, labels)
+    def count(self, definition: Definition, *labels: str) -> Count:
+        """A counter's child for what happens with every message: cheap, and for one thread alone."""
+        return self._figure(_COUNTS, definition, labels)
+
+    def histogram(self, definition: Definition, *labels: str) -> Durations:
+        """A histogram's child for these label values, in seconds. For one thread alone."""
+        return self._figure(_DURATIONS, definition, labels)
 
     def _child(self, make: Callable[..., _Kind], definition: Definition, labels: tuple[str, ...]) -> _Kind:
         family = self._families.get(definition.name)
@@ -227,3 +234,17 @@ class Metrics:
             family = make(definition.name, definition.help, definition.labels, registry=self.registry)
             self._families[definition.name] = family
         return cast("_Kind", family.labels(*labels) if definition.labels else family)
+
+    def _figure(
+        self, kind: scraped.Kind[scraped.Figure], definition: Definition, labels: tuple[str, ...]
+    ) -> scraped.Figure:
+        family: scraped.Family[scraped.Figure] | None = self._figures.get(definition.name)
+        if family is None:
+            family = scraped.Family(kind, definition.name, definition.help, definition.labels)
+            self._figures[definition.name] = family
+            self.registry.register(family)
+        return family.of(labels)
+
+
+_COUNTS = scraped.counts()
+_DURATIONS = scraped.durations(LATENCY_BUCKETS)

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from schemas.events import Step
+from schemas.events import EventFields, Step
 from workers.core.clock import milliseconds
 from workers.core.errors import MessageError
 from workers.core.events import EventLog
@@ -29,20 +29,22 @@ class Attempts:
         """Enter an attempt that `message.state` has counted already."""
         usage = result.usage
         cost = None if usage is None else self._pay(message, usage)
-        self._events.emit(
-            Step.ATTEMPTED,
-            message.message_id,
-            target=self._target,
-            instance=message.instance,
-            attempt=message.state.attempts + message.state.deferrals,
-            duration_ms=milliseconds(seconds),
-            model=result.model if isinstance(result, Answer) else None,
-            prompt_tokens=usage.prompt_tokens if usage is not None else None,
-            completion_tokens=usage.completion_tokens if usage is not None else None,
-            total_tokens=usage.total_tokens if usage is not None else None,
-            cost=None if cost is None else float(cost),
-            error_class=result.error_class if isinstance(result, MessageError) else None,
-        )
+        fields: EventFields = {
+            "target": self._target,
+            "attempt": message.state.attempts + message.state.deferrals,
+            "duration_ms": milliseconds(seconds),
+        }
+        if message.instance is not None:
+            fields["instance"] = message.instance
+        if usage is not None:
+            tell_usage(fields, usage)
+        if cost is not None:
+            fields["cost"] = float(cost)
+        if isinstance(result, MessageError):
+            fields["error_class"] = result.error_class
+        elif result.model is not None:
+            fields["model"] = result.model
+        self._events.emit(Step.ATTEMPTED, message.message_id, fields)
 
     def show(self) -> None:
         """Bring the metrics up to date: once a batch, since a counter is slow."""
@@ -63,3 +65,10 @@ class Attempts:
         message.spent = cost if message.spent is None else message.spent + cost
         self._money += cost
         return cost
+
+
+def tell_usage(fields: EventFields, usage: Usage) -> None:
+    """Enter the tokens of an answer."""
+    fields["prompt_tokens"] = usage.prompt_tokens
+    fields["completion_tokens"] = usage.completion_tokens
+    fields["total_tokens"] = usage.total_tokens

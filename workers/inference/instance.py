@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
-from prometheus_client import Counter
 
 from schemas.errors import ErrorClass
 from workers.core.clock import Clock
@@ -60,8 +59,8 @@ class Instance:
         self._target = target
         self._slow_start = rules.balance.slow_start
         self._clock = clock
-        self._counters: dict[str, Counter] = {
-            outcome: metrics.counter(ATTEMPTS, target, name, outcome) for outcome in ("ok", *ErrorClass)
+        self._counts = {
+            outcome: metrics.count(ATTEMPTS, target, name, outcome) for outcome in ("ok", *ErrorClass)
         }
         self._moves = {state: metrics.counter(BREAKER_MOVES, target, name, state.label) for state in State}
         metrics.gauge(CALLS_IN_FLIGHT, target, name).set_function(lambda: self.member.calls)
@@ -88,7 +87,7 @@ class Instance:
         """The call is over: answered in `seconds`, or failed."""
         member, now = self.member, self._clock.monotonic()
         error_class = None if failure is None else failure.error_class
-        self._counters[error_class or "ok"].inc()
+        self._counts[error_class or "ok"].add()
         if error_class in _OURS:
             self.abandon(ticket)
             return

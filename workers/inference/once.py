@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -34,16 +35,14 @@ class OncePolicy:
     wait_for_store: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """This worker answers this id."""
 
     key: str
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(NamedTuple):
     """Somebody else works on the id, or the store is awaited: ask again after `seconds`."""
 
     seconds: float
@@ -191,7 +190,8 @@ class OncePerId:
 
 
 def outcome_of(answer: Answer) -> bytes:
-    return orjson.dumps(answer)
+    usage = None if answer.usage is None else answer.usage._asdict()
+    return orjson.dumps({**answer._asdict(), "usage": usage})
 
 
 def _answer(outcome: bytes) -> Answer:

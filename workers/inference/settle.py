@@ -7,7 +7,15 @@ from schemas import headers as h
 from schemas.codec import encode_response
 from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
 from schemas.errors import Stage
-from schemas.response import CostFields, ErrorFields, PayloadFields, ResponseFields, TimingFields, UsageFields
+from schemas.response import (
+    CostFields,
+    ErrorFields,
+    PayloadFields,
+    ResponseFields,
+    RouteFields,
+    TimingFields,
+    UsageFields,
+)
 from workers.core.clock import Clock, milliseconds
 from workers.core.errors import MessageError, PermanentError
 from workers.core.ports import Answer, Usage
@@ -105,45 +113,56 @@ class Settlement:
             "source": self._target,
             "payload": payload,
             "status": "ok" if status == "ok" else "error",
-            "route": {
-                "target": self._target,
-                "rule": message.marks.rule,
-                "instance": message.instance,
-                "attempts": message.state.attempts,
-            },
+            "route": self._route(message, answered),
             "timing": self._timing(message, now),
-            "timestamp": round(now * 1000) / 1000,
+            "timestamp": milliseconds(now) / 1000,
+        }
+        encoded = encode_response(fields, message.wire)
+        passed = h.carried(message.record.headers)
+        headers = self._headers(message, encoded.headers)
+        place = h.reply_partition(passed) if passed else None
+        return Outgoing(
+            self._names.responses, echoed(message.record.key), encoded.value, headers + passed, place
+        )
+
+    def _route(self, message: Message, answered: Answered | None) -> RouteFields:
+        marks = message.marks
+        fields: RouteFields = {
+            "target": self._target,
+            "rule": marks.rule,
+            "instance": message.instance,
+            "attempts": message.state.attempts,
         }
         if answered is not None and answered.repeated:
-            fields["route"]["repeated"] = True
+            fields["repeated"] = True
         if answered is not None and answered.cached is not None:
-            fields["route"]["cached"] = answered.cached
-        if message.marks.shadow_of is not None:
-            fields["route"]["shadow_of"] = message.marks.shadow_of
-        encoded = encode_response(fields, message.wire)
-        headers = self._headers(message) + _as_bytes(encoded.headers)
-        place = h.reply_partition(headers)
-        return Outgoing(self._names.responses, echoed(message.record.key), encoded.value, headers, place)
+            fields["cached"] = answered.cached
+        if marks.shadow_of is not None:
+            fields["shadow_of"] = marks.shadow_of
+        return fields
 
-    def _headers(self, message: Message) -> Headers:
-        passed = h.carried(message.record.headers)
-        ours: Headers = ((h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header)
+    def _headers(self, message: Message, encoded: Mapping[str, str]) -> Headers:
+        ours = [(h.MESSAGE_ID, h.to_bytes(message.message_id)), self._target_header]
         if message.request is not None:
-            ours = (*ours, (h.SOURCE, h.to_bytes(message.request.source)))
-        return (*ours, *passed)
+            ours.append((h.SOURCE, h.to_bytes(message.request.source)))
+        for name, value in encoded.items():
+            ours.append((name, h.to_bytes(value)))
+        return tuple(ours)
 
     def _timing(self, message: Message, now: float) -> TimingFields:
         """Milliseconds. Between processes these are differences of wall clocks, so a skewed clock must not make them negative."""
         marks = message.marks
         taken = now - (self._clock.monotonic() - message.taken_at)
         routed = marks.received_ms if marks.routed_ms is None else marks.routed_ms
-        return {
+        fields: TimingFields = {
             "queued": float(max(0, routed - marks.received_ms)),
             "routed": milliseconds(max(0.0, taken - routed / 1000)),
             "model": milliseconds(message.model_seconds),
-            "first_token": None if message.first_token is None else milliseconds(message.first_token),
             "total": milliseconds(max(0.0, now - marks.received_ms / 1000)),
         }
+        if message.first_token is not None:
+            fields["first_token"] = milliseconds(message.first_token)
+        return fields
 
     def _delayed(self, message: Message, outcome: Delayed) -> Outgoing:
         record, now = message.record, str(round(self._clock.wall() * 1000))
@@ -214,18 +233,17 @@ def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostF
     return cost
 
 
-def _as_bytes(headers: Mapping[str, str]) -> Headers:
-    return tuple([(name, h.to_bytes(value)) for name, value in headers.items()])
-
-
 def _answer_payload(answer: Answer) -> PayloadFields:
-    return {
+    fields: PayloadFields = {
         "text": answer.text,
         "model": answer.model,
         "finish_reason": answer.finish_reason,
-        "usage": None if answer.usage is None else _usage(answer.usage),
-        "choices": None if answer.choices is None else [dict(choice) for choice in answer.choices],
     }
+    if answer.usage is not None:
+        fields["usage"] = _usage(answer.usage)
+    if answer.choices is not None:
+        fields["choices"] = [dict(choice) for choice in answer.choices]
+    return fields
 
 
 def _error_payload(error: MessageError) -> PayloadFields:

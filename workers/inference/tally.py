@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from schemas.errors import ErrorClass, Stage
-from schemas.events import Step
+from schemas.events import EventFields, Step
 from workers.core.clock import Clock, milliseconds
 from workers.core.events import EventLog
 from workers.core.metrics import ANSWERED, DEAD_LETTERED, REROUTED, SHADOWS, STAGE_SECONDS, Metrics
-from workers.inference.attempts import Attempts
+from workers.inference.attempts import Attempts, tell_usage
 from workers.inference.message import Answered, Delayed, Failed, Message, Rerouted, Shadowed
 from workers.inference.settle import Settled
 
@@ -62,42 +62,43 @@ class Tally:
         self._attempts.show()
 
     def _tell_answer(self, message: Message, answered: Answered, total: float) -> None:
-        answer, usage = answered.answer, answered.answer.usage
-        self._events.emit(
-            Step.ANSWERED,
-            message.message_id,
-            source=message.request.source if message.request is not None else None,
-            target=self._target,
-            rule=message.marks.rule,
-            instance=message.instance,
-            model=answer.model,
-            attempt=message.state.attempts,
-            duration_ms=milliseconds(message.model_seconds),
-            first_token_ms=None if message.first_token is None else milliseconds(message.first_token),
-            total_ms=milliseconds(total),
-            prompt_tokens=usage.prompt_tokens if usage is not None else None,
-            completion_tokens=usage.completion_tokens if usage is not None else None,
-            total_tokens=usage.total_tokens if usage is not None else None,
-            cost=None if message.spent is None else float(message.spent),
-            cached=answered.cached,
-            position=message.record.position,
-        )
+        answer = answered.answer
+        fields = self._fields(message, total)
+        fields["duration_ms"] = milliseconds(message.model_seconds)
+        if answer.model is not None:
+            fields["model"] = answer.model
+        if message.first_token is not None:
+            fields["first_token_ms"] = milliseconds(message.first_token)
+        if answer.usage is not None:
+            tell_usage(fields, answer.usage)
+        if answered.cached is not None:
+            fields["cached"] = answered.cached
+        self._events.emit(Step.ANSWERED, message.message_id, fields)
 
     def _enter_failure(self, message: Message, failed: Failed, total: float) -> None:
         error = failed.error
         self._answered["error"].inc()
         if failed.dead_letter:
             self._dead[error.error_class, error.stage].inc()
-        self._events.emit(
-            Step.DEAD_LETTERED if failed.dead_letter else Step.ANSWERED,
-            message.message_id,
-            source=message.request.source if message.request is not None else None,
-            target=self._target,
-            rule=message.marks.rule,
-            instance=message.instance,
-            attempt=message.state.attempts,
-            total_ms=milliseconds(total),
-            cost=None if message.spent is None else float(message.spent),
-            error_class=error.error_class,
-            position=message.record.position,
-        )
+        fields = self._fields(message, total)
+        fields["error_class"] = error.error_class
+        step = Step.DEAD_LETTERED if failed.dead_letter else Step.ANSWERED
+        self._events.emit(step, message.message_id, fields)
+
+    def _fields(self, message: Message, total: float) -> EventFields:
+        """What there is to tell of every message that has ended."""
+        fields: EventFields = {
+            "target": self._target,
+            "attempt": message.state.attempts,
+            "total_ms": milliseconds(total),
+            "position": message.record.position,
+        }
+        if message.request is not None:
+            fields["source"] = message.request.source
+        if message.marks.rule is not None:
+            fields["rule"] = message.marks.rule
+        if message.instance is not None:
+            fields["instance"] = message.instance
+        if message.spent is not None:
+            fields["cost"] = float(message.spent)
+        return fields

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from functools import partial
 
 import structlog
 
 from schemas.errors import ErrorClass, Stage
-from schemas.events import Step
+from schemas.events import EventFields, Step
 from workers.core import metrics as m
 from workers.core.clock import Clock
 from workers.core.errors import PermanentError
@@ -110,27 +109,25 @@ class BatchRouter:
         return outcome._replace(outgoing=tuple(published))
 
     def _tell(self, outcomes: list[Outcome], now_ms: float) -> None:
-        emit = self._events.emit
+        now = (
+            now_ms / 1000
+        )  # of the routing: told later than it happened, it must not seem to follow the worker's steps
         for outcome in outcomes:
-            sender, decision, record = outcome.sender, outcome.decision, outcome.record
-            queued = max(0.0, now_ms - record.timestamp_ms)
-            # The time of the routing: told later than it happened, it must not seem to follow the worker's steps.
-            step_of = partial(
-                emit, message_id=sender.message_id, source=sender.source, timestamp=now_ms / 1000
-            )
-            step_of(Step.RECEIVED, queued_ms=queued)
-            target = decision.target if decision else None
-            rule = decision.rule if decision else None
-            if outcome.error is None:
-                step_of(Step.ROUTED, target=target, rule=rule)
-                continue
-            step_of(
-                Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED,
-                target=target,
-                rule=rule,
-                error_class=outcome.error,
-                position=record.position,
-            )
+            sender, decision = outcome.sender, outcome.decision
+            received: EventFields = {"queued_ms": max(0.0, now_ms - outcome.record.timestamp_ms)}
+            routed: EventFields = {}
+            if sender.source is not None:
+                received["source"] = routed["source"] = sender.source
+            self._events.emit(Step.RECEIVED, sender.message_id, received, now)
+            if decision is not None:
+                routed["target"] = decision.target
+                routed["rule"] = decision.rule
+            step = Step.ROUTED
+            if outcome.error is not None:
+                step = Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED
+                routed["error_class"] = outcome.error
+                routed["position"] = outcome.record.position
+            self._events.emit(step, sender.message_id, routed, now)
 
     def _count(self, outcomes: list[Outcome], seconds: float) -> None:
         received = Counter(outcome.record.topic for outcome in outcomes)

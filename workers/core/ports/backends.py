@@ -1,15 +1,13 @@
 """The port of backends: one attempt, its answer, and the answer's pieces while it is written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from schemas.envelope import Request
 from workers.core.records import Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens that an answer cost."""
 
     prompt_tokens: int
@@ -17,8 +15,7 @@ class Usage:
     total_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a backend answered. `choices` are a model's own, where they hold more than the text of one."""
 
     text: str
@@ -42,8 +39,7 @@ Sink = Callable[[Piece], None]
 """Takes the pieces of an answer in order. Neither blocks nor raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One attempt: the request, the seconds it may take, and the trace it belongs to.
 
     `sink`: where somebody waits for the answer piece by piece. A backend that can't give pieces leaves it alone.

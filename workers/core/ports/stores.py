@@ -5,22 +5,19 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """The id is ours to answer; `token` proves it and grows with every claim, so an old holder is found out."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """The id was answered before; `outcome` is what was recorded."""
 
     outcome: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(NamedTuple):
     """Somebody else is at it; ask again in `retry_in` seconds."""
 
     retry_in: float
