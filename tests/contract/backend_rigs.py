@@ -35,7 +35,7 @@ from workers.backends.sql import SqlBackend
 from workers.backends.websocket import WebSocketBackend
 from workers.core.clock import SystemClock
 from workers.core.errors import TransientError
-from workers.core.ports import Backend
+from workers.core.ports import Answer, Backend, Call, PromptBackend
 from workers.core.topology.model import (
     Instance,
     OpenAITarget,
@@ -255,3 +255,31 @@ OPENERS: dict[str, Opener] = {
     "grpc": grpc,
     "kafka": kafka,
 }
+
+
+PROMPT = ("memory", "openai", "http")
+"""Those that can be asked without a task."""
+
+
+class Prompted:
+    """A backend whose calls are begun and told of, where it does not have to wait first."""
+
+    def __init__(self, backend: Backend) -> None:
+        assert isinstance(backend, PromptBackend)
+        self._backend = backend
+        self.name, self.close = backend.name, backend.close
+
+    async def call(self, call: Call) -> Answer:
+        """See `Backend`."""
+        told: asyncio.Future[Answer | Exception] = asyncio.get_running_loop().create_future()
+        abandon = self._backend.begin(call, told.set_result)
+        if abandon is None:
+            return await self._backend.call(call)
+        try:
+            result = await told
+        except asyncio.CancelledError:
+            abandon()
+            raise
+        if isinstance(result, Exception):
+            raise result
+        return result

@@ -7,17 +7,24 @@ import pytest
 
 from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
-from tests.contract.backend_rigs import OPENERS, Rig
+from tests.contract.backend_rigs import OPENERS, PROMPT, Prompted, Rig
 from tests.contract.backend_targets import SECRET
 from tests.support import eventually
 from workers.core.errors import MessageError, TransientError
 from workers.core.ports import Answer, Backend, Call, Piece, Sink
 
+BEGUN = " without a task"
+"""Behind the name of a backend: it is asked as a prompt one is, wherever it lets itself be asked so."""
 
-@pytest.fixture(params=OPENERS)
+
+@pytest.fixture(params=[*OPENERS, *(f"{name}{BEGUN}" for name in PROMPT)])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    broker = request.getfixturevalue("kafka") if request.param == "kafka" else ""
-    async with OPENERS[request.param](request.getfixturevalue("tmp_path"), broker) as rig:
+    name = request.param.removesuffix(BEGUN)
+    broker = request.getfixturevalue("kafka") if name == "kafka" else ""
+    async with OPENERS[name](request.getfixturevalue("tmp_path"), broker) as rig:
+        if name != request.param:
+            await rig.backend.call(call())  # so that there is a connection
+            rig.backend = Prompted(rig.backend)
         yield rig
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from workers.core.errors import UnreachableError
-from workers.core.ports import Busy, Claimed, OutcomeStore, Recorded
+from workers.core.ports import Busy, Claimed, OutcomeStore, Recorded, Recording
 from workers.stores.memory import MemoryOutcomeStore
 from workers.stores.redis import RedisOutcomeStore
 
@@ -46,6 +46,21 @@ async def test_a_recorded_outcome_answers_every_later_copy(store: OutcomeStore) 
     assert await store.record("a", await _token(store, "a"), outcome)
     assert await store.claim("a") == Recorded(outcome)
     assert isinstance(await store.claim("b"), Claimed)
+
+
+async def test_many_are_claimed_and_recorded_in_one_go_each_for_itself(store: OutcomeStore) -> None:
+    old = await _token(store, "0")
+    await store.release("0", old)
+    keys = [str(number) for number in range(700)]  # more than travel in one round trip
+    tokens = [claim.token for claim in await store.claim_all(keys) if isinstance(claim, Claimed)]
+    assert len(set(tokens)) == 700
+    tokens[0] = old
+    recordings = [Recording(key, token, key.encode()) for key, token in zip(keys, tokens, strict=True)]
+    assert list(await store.record_all(recordings)) == [False] + [True] * 699
+    first, *others = await store.claim_all(keys)
+    assert isinstance(first, Busy)
+    assert others == [Recorded(key.encode()) for key in keys[1:]]
+    assert list(await store.claim_all([])) == []
 
 
 async def test_a_released_lease_is_free_at_once(store: OutcomeStore) -> None:

@@ -1,13 +1,15 @@
 """Any HTTP interface: a request put together from the envelope, an answer taken out by JSONPath."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from schemas.errors import ErrorClass
 from workers.backends.extract import Extractor, Pieces
 from workers.backends.fill import Envelope, Filling, TextFilling, dumps, envelope_of
+from workers.backends.http_begun import tell_answer
 from workers.backends.http_client import HttpClient, HttpPolicy, HttpResponse, HttpStream
 from workers.backends.http_errors import failure, retry_after
 from workers.backends.instances import MAX_ANSWER, address_of, bearer, connections_of, ids, name_of
@@ -15,7 +17,7 @@ from workers.backends.oauth2 import TokenSource
 from workers.backends.server_sent import EventReader
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, UsageError
-from workers.core.ports import Answer, Call
+from workers.core.ports import Answer, Call, Told
 from workers.core.topology.instances import Instance
 from workers.core.topology.model import HttpTarget
 from workers.core.topology.protocols import StreamPaths
@@ -58,10 +60,8 @@ class HttpBackend:
 
     async def call(self, call: Call) -> Answer:
         """See `Backend`. `call.timeout` bounds everything, the fetching of a token included."""
-        envelope = envelope_of(call.request)
         stream = self._stream if call.sink is not None else None
-        path, body = self._address.render(envelope), self._rendered(envelope, stream)
-        headers = [*ids(call), *self._passed_on(call)]
+        path, headers, body = self._request(call, stream)
         until = asyncio.get_running_loop().time() + call.timeout
         token = None
         if self._tokens is not None:
@@ -72,11 +72,19 @@ class HttpBackend:
             if stream is not None:
                 return await self._streamed(call, path, headers, body, left)
             response = await self._client.request(self._method, path, headers, body, seconds=left)
-            return self._answer(response, response.body)
+            return self._whole(response)
         except MessageError as error:
             if token is not None and error.error_class is ErrorClass.AUTH and self._tokens is not None:
                 self._tokens.refused(token)
             raise
+
+    def begin(self, call: Call, told: Told) -> Callable[[], None] | None:
+        """See `PromptBackend`."""
+        if call.sink is not None or self._tokens is not None:
+            return None
+        path, headers, body = self._request(call, None)
+        tell = partial(tell_answer, self._whole, told)
+        return self._client.begin(self._method, path, headers, body, seconds=call.timeout, told=tell)
 
     async def close(self) -> None:
         """See `Backend`. Calls under way fail as `connect`."""
@@ -110,6 +118,15 @@ class HttpBackend:
         if (self._stream is not None and self._stream.done is not None) or not pieces.begun:
             raise failure(ErrorClass.CONNECT, f"{self._name} broke off its answer", status=response.status)
         return pieces.finish(last)
+
+    def _request(self, call: Call, stream: StreamPaths | None) -> tuple[str, Fields, bytes]:
+        """Its target, its own headers and its body."""
+        envelope = envelope_of(call.request)
+        path, body = self._address.render(envelope), self._rendered(envelope, stream)
+        return path, [*ids(call), *self._passed_on(call)], body
+
+    def _whole(self, response: HttpResponse) -> Answer:
+        return self._answer(response, response.body)
 
     def _answer(self, response: HttpResponse | HttpStream, body: bytes) -> Answer:
         if 200 <= response.status < 300:

@@ -10,14 +10,15 @@ import functools
 import re
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult
 
 from schemas.errors import ErrorClass
-from workers.backends.http_connection import HttpConnection, HttpResponse, StaleError
+from workers.backends.http_begun import Begun, TellResponse
+from workers.backends.http_connection import HttpConnection, HttpResponse, Result, StaleError
 from workers.backends.http_errors import failure
 from workers.backends.http_stream import HttpStream
 from workers.core.errors import MessageError, PermanentError, UsageError
@@ -76,6 +77,32 @@ class HttpClient:
         response: HttpResponse
         _, response = await self._exchange(data, seconds, streamed=False, head=method == "HEAD")
         return response
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        headers: Fields = (),
+        body: bytes = b"",
+        *,
+        seconds: float,
+        told: TellResponse,
+    ) -> Callable[[], None] | None:
+        """The same without a task: sends at once, and tells later. Returns how to abandon it, of which nobody is told.
+
+        None: there is no connection that could be used at once. Raises `MessageError` for what can't be sent at all.
+        """
+        if not self._idle:
+            return None
+        data = self._head(method, path, headers, body)
+        connection = self._kept()
+        if connection is None:
+            return None
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        begun = Begun(connection, data, self._loop.time() + seconds, told, self._again)
+        begun.send(self._policy.max_body, head=method == "HEAD")
+        return begun.abandon
 
     @asynccontextmanager
     async def stream(
@@ -137,7 +164,9 @@ class HttpClient:
         again = False
         while True:
             connection = self._kept() or await self._acquire(until)
-            future = connection.send(data, until, self._policy.max_body, streamed=streamed, head=head)
+            future: asyncio.Future[Any] = self._loop.create_future()
+            tell = functools.partial(_tell, future)
+            connection.send(data, until, self._policy.max_body, tell, streamed=streamed, head=head)
             try:
                 return connection, await future
             except StaleError as error:
@@ -146,8 +175,23 @@ class HttpClient:
                     raise failure(ErrorClass.CONNECT, f"{self.name} broke the connection") from error
                 again = True
             except asyncio.CancelledError:
-                connection.cancel(future)
+                connection.cancel(tell)
                 raise
+
+    def _again(self, begun: Begun) -> "asyncio.Task[None]":
+        """Whatever closed its connection while that was idle has closed the others too."""
+        self._drop_idle()
+        assert self._loop is not None  # noqa: S101 - it has begun
+        return self._loop.create_task(self._ask_again(begun))
+
+    async def _ask_again(self, begun: Begun) -> None:
+        assert self._loop is not None  # noqa: S101 - it has begun
+        left = max(0.0, begun.until - self._loop.time())
+        try:
+            _, response = await self._exchange(begun.data, left, streamed=False, head=begun.head)
+        except MessageError as error:
+            response = error
+        begun.tell(response)
 
     def _kept(self) -> HttpConnection | None:
         """A connection that waits for a request."""
@@ -238,6 +282,15 @@ class HttpClient:
 
     def _let_go(self) -> MessageError:
         return self._unreachable("was let go while it was being called")
+
+
+def _tell(future: "asyncio.Future[Any]", result: Result) -> None:
+    if future.done():  # whoever waited has given up
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def _place(address: SplitResult) -> tuple[str, int]:

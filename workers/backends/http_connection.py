@@ -4,13 +4,15 @@ Whatever goes wrong ends the connection: only one whose answer was read to its l
 """
 
 import asyncio
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
 from schemas.errors import ErrorClass
 from workers.backends.http_errors import failure
 from workers.backends.http_stream import Headers, HttpStream, find
+from workers.core.clock import LOOP_SLACK
 from workers.core.errors import MessageError
 
 MAX_OVERHEAD = 64 * 1024
@@ -37,6 +39,10 @@ class StaleError(Exception):
     """The server had closed this kept connection, and has not seen the request: worth another connection."""
 
 
+Result = HttpResponse | HttpStream | MessageError | StaleError
+Tell = Callable[[Result], None]
+
+
 class Owner(Protocol):
     """Whom a connection tells; `name` is the server's, for reasons."""
 
@@ -59,8 +65,9 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None  # until it is connected
-        self._future: asyncio.Future[Any] | None = None
+        self._tell: Tell | None = None  # while somebody waits for an answer, or for the head of a stream
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = self._until = 0.0  # loop time
         self._stream: HttpStream | None = None
         self._busy = False
         self._used = False  # has served a request before
@@ -131,13 +138,11 @@ class HttpConnection(asyncio.Protocol):
             and self._loop.time() - self._idle_since <= keep
         )
 
-    def send(
-        self, data: bytes, until: float, limit: int, *, streamed: bool, head: bool
-    ) -> "asyncio.Future[Any]":
-        """Send a request; gives an `HttpResponse`, or with `streamed` an `HttpStream` as soon as the head is there.
+    def send(self, data: bytes, until: float, limit: int, tell: Tell, *, streamed: bool, head: bool) -> None:
+        """Send a request, and tell once: an `HttpResponse`, or with `streamed` an `HttpStream` as soon as the head is there.
 
-        `until` (loop time) everything ends. `head`: the answer has no body, whatever it says of its length. Raises
-        `MessageError` and `StaleError`.
+        `until` (loop time) everything ends. `head`: the answer has no body, whatever it says of its length. What goes
+        wrong is told as well, a `StaleError` maybe before this returns.
         """
         assert self._transport is not None  # noqa: S101 - it is connected before it is used
         self._busy = True
@@ -148,23 +153,27 @@ class HttpConnection(asyncio.Protocol):
         self._touched = self._complete = self._headed = False
         self._keep = not head
         self._began = self._loop.time()
-        self._timer = self._loop.call_at(until, self._expire)
-        self._future = future = self._loop.create_future()
+        self._until = until
+        if self._timer is None or self._rings_at > until:
+            self._ring_at(until)
+        self._tell = tell
         if self._transport.is_closing():  # since it was chosen
             self.fail(StaleError())
         else:
             self._transport.write(data)
-        return future
 
-    def cancel(self, future: "asyncio.Future[Any]") -> None:
-        """Nobody waits for what `send` gave any more. What was answered meanwhile is no reason to close."""
-        if self._future is future:
+    def cancel(self, tell: Tell) -> None:
+        """Whoever was to be told does not wait any more. What was answered meanwhile is no reason to close."""
+        if self._tell is tell:
             self.abort()
 
     def abort(self) -> None:
         """Close at once; nobody hears of an answer any more."""
         self._busy = False
-        self._forget_timer()
+        self._tell = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -172,13 +181,12 @@ class HttpConnection(asyncio.Protocol):
         """End the request under way with this."""
         if not self._busy:
             return
-        future, stream = self._future, self._stream
-        self._future = self._stream = None
+        tell, stream, self._stream = self._tell, self._stream, None
         self.abort()
-        if stream is not None:
+        if tell is not None:
+            tell(error)
+        elif stream is not None and isinstance(error, MessageError):
             stream.fail(error)
-        elif future is not None and not future.done():
-            future.set_exception(error)
 
     # -- called by the parser ----------------------------------------------------------------------------------------
 
@@ -199,9 +207,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._status = status
         self._headed = True
-        if self._streamed and self._future is not None and not self._future.done():
+        if self._streamed and self._tell is not None:
             self._stream = HttpStream(status, self._headers, self._loop, self._pause)
-            self._future.set_result(self._stream)
+            tell, self._tell = self._tell, None
+            tell(self._stream)
         self._complete = self._bodiless
 
     def on_body(self, body: bytes) -> None:
@@ -247,33 +256,40 @@ class HttpConnection(asyncio.Protocol):
             return
         self._busy = False
         self._used = True
-        self._forget_timer()
-        future, stream, self._future, self._stream = self._future, self._stream, None, None
-        if stream is not None:
-            stream.end()
-        elif future is not None and not future.done():
-            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            future.set_result(HttpResponse(self._status, self._headers, body))
+        tell, stream, self._tell, self._stream = self._tell, self._stream, None, None
+        status, headers, pieces = self._status, self._headers, self._pieces
         # What is not all sent by now is of a request that the server did not read to its end.
         if self._keep and not transport.get_write_buffer_size():
             self._idle_since = self._loop.time()
             self._owner.free(self)
         else:
             transport.abort()
+        if stream is not None:
+            stream.end()
+        elif tell is not None:
+            tell(HttpResponse(status, headers, pieces[0] if len(pieces) == 1 else b"".join(pieces)))
 
     def _pause(self, *, reading: bool) -> None:
         """Take no more from the server, or go on: whoever reads the stream is slower."""
         if self._transport is not None and not self._transport.is_closing():
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
-    def _expire(self) -> None:
-        what = "did not finish its answer in time" if self._touched else "did not answer in time"
-        self.fail(self._failure(ErrorClass.TIMEOUT, what))
-
-    def _forget_timer(self) -> None:
+    def _ring_at(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._rings_at = when
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        """Look whether it is time: the timer is set once for many requests, which end long before it rings."""
+        self._timer = None
+        if not self._busy:
+            return
+        if self._until - self._loop.time() > LOOP_SLACK:
+            self._ring_at(self._until)
+            return
+        what = "did not finish its answer in time" if self._touched else "did not answer in time"
+        self.fail(self._failure(ErrorClass.TIMEOUT, what))
 
     def _failure(self, error_class: ErrorClass, what: str) -> MessageError:
         return failure(error_class, f"{self._owner.name} {what}")

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from schemas.errors import ErrorClass
 from workers.core.errors import MessageError, TransientError
-from workers.core.ports import Answer, Call, Piece
+from workers.core.ports import Answer, Call, Piece, Told
 
 ANSWER = Answer("an answer", finish_reason="stop")
 
@@ -27,6 +27,7 @@ class MemoryBackend:
         self.closed = False
         self.pieces: Sequence[Piece] = ()
         self._script: deque[Answer | MessageError] = deque()
+        self._begun: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Event()
         self._gate.set()
 
@@ -68,6 +69,30 @@ class MemoryBackend:
         if isinstance(outcome, MessageError):
             raise outcome
         return outcome
+
+    def begin(self, call: Call, told: Told) -> Callable[[], None] | None:
+        """See `PromptBackend`."""
+        if call.sink is not None:
+            return None
+        task = asyncio.get_running_loop().create_task(self._tell(call, told))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+        def abandon() -> None:
+            task.cancel()
+
+        return abandon
+
+    async def _tell(self, call: Call, told: Told) -> None:
+        result: Answer | Exception
+        try:
+            async with asyncio.timeout(call.timeout):
+                result = await self.call(call)
+        except TimeoutError:
+            result = TransientError(ErrorClass.TIMEOUT, f"{self._name} did not answer in time")
+        except Exception as error:  # noqa: BLE001 - tests have backends with bugs
+            result = error
+        told(result)
 
     async def close(self) -> None:
         """See `Backend`."""

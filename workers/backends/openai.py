@@ -1,17 +1,19 @@
 """Chat completions of an OpenAI-compatible server: one client, and so one connection pool, an instance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, quote
 
 from workers.backends import openai_request, openai_response
+from workers.backends.http_begun import tell_answer
 from workers.backends.http_client import HttpClient, HttpPolicy, HttpResponse, HttpStream
 from workers.backends.http_errors import retry_after
 from workers.backends.instances import MAX_ANSWER, address_of, bearer, connections_of, ids, name_of
 from workers.backends.openai_stream import StreamedAnswer
 from workers.core.clock import Clock
 from workers.core.errors import MessageError
-from workers.core.ports import Answer, Call, Sink
+from workers.core.ports import Answer, Call, Sink, Told
 from workers.core.topology.model import Instance, OpenAITarget
 
 _QUERY_SAFE = "/?%:@!$&'()*+,;=~-._"
@@ -46,9 +48,15 @@ class OpenAIBackend:
             return await self._streamed(call, call.sink)
         body = openai_request.render(call.request.payload, self._model, self._parameters)
         response = await self._client.request("POST", self._path, ids(call), body, seconds=call.timeout)
-        if 200 <= response.status < 300:
-            return openai_response.parse(self._name, response.status, response.body)
-        raise self._refusal(response, response.body)
+        return self._answer(response)
+
+    def begin(self, call: Call, told: Told) -> Callable[[], None] | None:
+        """See `PromptBackend`."""
+        if call.sink is not None:
+            return None
+        body = openai_request.render(call.request.payload, self._model, self._parameters)
+        tell = partial(tell_answer, self._answer, told)
+        return self._client.begin("POST", self._path, ids(call), body, seconds=call.timeout, told=tell)
 
     async def _streamed(self, call: Call, sink: Sink) -> Answer:
         body = openai_request.render(call.request.payload, self._model, self._parameters, stream=True)
@@ -65,6 +73,11 @@ class OpenAIBackend:
     async def close(self) -> None:
         """See `Backend`. Calls under way fail as `connect`."""
         await self._client.close()
+
+    def _answer(self, response: HttpResponse) -> Answer:
+        if 200 <= response.status < 300:
+            return openai_response.parse(self._name, response.status, response.body)
+        raise self._refusal(response, response.body)
 
     def _refusal(self, response: HttpResponse | HttpStream, body: bytes) -> MessageError:
         wait = retry_after(response.header, self._clock.wall())

@@ -26,15 +26,12 @@ async def ask(backend: Backend, call: Call, message: Message, target: str) -> An
     except MessageError:
         raise
     except Exception as error:
-        # A bug that one message meets must not take the others along. Its text may quote the prompt.
-        log.error(  # noqa: TRY400 - so the error's type alone is logged
-            "backend_bug",
-            target=target,
-            instance=backend.name,
-            error=type(error).__name__,
-        )
-        raise PermanentError(
-            ErrorClass.INTERNAL, f"{type(error).__name__} while calling {backend.name}"
-        ) from error
+        raise bug(error, backend.name, target) from error
     finally:
         alarm.stop()
+
+
+def bug(error: Exception, instance: str, target: str) -> PermanentError:
+    """What a backend's bug ends a message as: it must not take the others along. Its text may quote the prompt."""
+    log.error("backend_bug", target=target, instance=instance, error=type(error).__name__)
+    return PermanentError(ErrorClass.INTERNAL, f"{type(error).__name__} while calling {instance}")

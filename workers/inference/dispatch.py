@@ -2,18 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from workers.inference.delivery import Delivery
+from workers.inference.express import Express, Way
+from workers.inference.flight import FlightPlan
 from workers.inference.gate import Gate
 from workers.inference.intake import Intake
 from workers.inference.message import AbandonedError, Message, Outcome
+from workers.inference.once import OncePerId
 from workers.inference.pipeline import Pipeline
 from workers.inference.pool import Pool, Slot
 from workers.inference.shadow import Shadows
 
 
 class Dispatcher:
-    """One task a message. A slot is taken before the task is made, so no more start than can be called at once."""
+    """A slot is taken before a message starts, so no more start than can be called at once.
+
+    Most go the express way; the others get a task each, and so does what can't go on there.
+    """
 
     def __init__(
         self,
@@ -29,10 +36,16 @@ class Dispatcher:
         self._pool = pool
         self._pipeline, self._shadows = ways
         self._delivery = delivery
+        self._express: Express | None = None
         self._failed: Callable[[BaseException], None] = lambda _: None
         self._loop: asyncio.AbstractEventLoop | None = None
-        pool.when_room(self.fill)
+        self._filling = False
+        pool.when_room(self._fill_soon)
         gate.when_open(self.fill)
+
+    def send_express(self, plan: FlightPlan, once: OncePerId) -> None:
+        """Let those messages go the express way that need no more."""
+        self._express = Express(plan, self._pipeline, self._pool, once, self)
 
     def when_failed(self, callback: Callable[[BaseException], None]) -> None:
         """Call this when something breaks that must not: the process has to stop."""
@@ -40,33 +53,68 @@ class Dispatcher:
 
     def fill(self) -> None:
         """Start what is ready, as far as there is room."""
-        if self._loop is None:  # looked up once: every look-up costs a system call
-            self._loop = asyncio.get_running_loop()
+        self._filling = False
+        express = self._express
         while self._gate.open and self._pool.room and (message := self._intake.take()) is not None:
             self._gate.take(message)
             slot = self._pool.take(message.record.key)
             assert slot is not None  # noqa: S101 - there was room
-            message.task = self._loop.create_task(self._run(message, slot))
+            if express is None or not express.start(message, slot):
+                self.walk(message, slot)
 
-    async def _run(self, message: Message, slot: Slot) -> None:
-        message.started = True
-        if message.given_up:
-            self._pool.give_up(slot)
-            self._abandon(message)
-            return
+    def _fill_soon(self) -> None:
+        """Once for all slots that become free in this turn of the event loop, so that their messages start together."""
+        if not self._filling:
+            self._filling = True
+            self._running_loop().call_soon(self.fill)
+
+    # -- what the express way asks for ---------------------------------------------------------------------------------
+
+    def walk(self, message: Message, slot: Slot) -> None:
+        """See `Walks`."""
+        way = self._pipeline if message.marks.shadow_of is None else self._shadows
+        self.resume(message, partial(way.process, message, slot), partial(self._pool.give_up, slot))
+
+    def resume(self, message: Message, way: Way, give_up: Callable[[], None]) -> None:
+        """See `Walks`."""
+        message.task = self._running_loop().create_task(self._run(message, way, give_up))
+
+    def ended(self, message: Message, outcome: Outcome) -> None:
+        """See `Walks`."""
         try:
-            way = self._pipeline if message.marks.shadow_of is None else self._shadows
-            outcome: Outcome = await way.process(message, slot)
             if message.assignment.open:
                 self._delivery.add(message, outcome)
             else:
-                self._abandon(message)
-        except (asyncio.CancelledError, AbandonedError):
-            self._abandon(message)
+                self.abandon(message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
-            self._abandon(message)
-            self._failed(error)
+            self.broke(message, error)
 
-    def _abandon(self, message: Message) -> None:
+    def abandon(self, message: Message) -> None:
+        """See `Walks`."""
         self._intake.abandon(message)
         self._gate.leave(message)
+
+    def broke(self, message: Message, error: Exception) -> None:
+        """See `Walks`."""
+        self.abandon(message)
+        self._failed(error)
+
+    async def _run(self, message: Message, way: Way, give_up: Callable[[], None]) -> None:
+        message.started = True
+        if message.given_up:
+            give_up()
+            self.abandon(message)
+            return
+        try:
+            outcome = await way()
+        except (asyncio.CancelledError, AbandonedError):
+            self.abandon(message)
+        except Exception as error:  # noqa: BLE001 - see `ended`
+            self.broke(message, error)
+        else:
+            self.ended(message, outcome)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:  # looked up once: every look-up costs a system call
+            self._loop = asyncio.get_running_loop()
+        return self._loop

@@ -9,7 +9,7 @@ from schemas.errors import ErrorClass
 from workers.core.clock import Clock
 from workers.core.errors import MessageError
 from workers.core.metrics import ATTEMPTS, BREAKER_MOVES, BREAKER_STATE, CALL_LIMIT, CALLS_IN_FLIGHT, Metrics
-from workers.core.ports import Backend
+from workers.core.ports import Backend, PromptBackend
 from workers.policies.balance import BalancePolicy, Member
 from workers.policies.breaker import Breaker, BreakerPolicy, State, Transition
 from workers.policies.limits import AdaptiveLimit, LimitPolicy
@@ -52,6 +52,7 @@ class Instance:
     def __init__(self, seat: Seat, target: str, rules: PoolRules, metrics: Metrics, clock: Clock) -> None:
         name = seat.backend.name
         self.backend = seat.backend
+        self.prompt = seat.backend if isinstance(seat.backend, PromptBackend) else None  # slow to find out
         self.breaker = Breaker(rules.breaker)
         self._limit = AdaptiveLimit(rules.limit) if seat.concurrency == "adaptive" else None
         limit = self._limit.limit if self._limit is not None else int(seat.concurrency)

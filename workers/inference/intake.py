@@ -258,11 +258,13 @@ def _until_idle(assignment: Assignment) -> Awaitable[None]:
 
 
 def _give_up(messages: Iterable[Message]) -> None:
-    """Cancel their tasks; one that has not run yet sees the mark by itself, for a cancelled task would never run at all."""
+    """Cancel their tasks and calls; what has begun neither sees the mark by itself: a task that has not run never would."""
     for message in list(messages):
         message.given_up = True
         if message.started and message.task is not None:
             message.task.cancel()
+        elif message.abandon is not None:
+            message.abandon()
 
 
 def _finished(partition: TopicPartition, committed: Position | None) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, auto
@@ -55,6 +55,7 @@ class Message:
     """One record and what is known of it. Times are monotonic seconds."""
 
     __slots__ = (
+        "abandon",
         "asked",
         "assignment",
         "deadline",
@@ -106,7 +107,8 @@ class Message:
         self.started = False  # its task has run
         self.given_up = False
         self.ticket = 0  # of the safety valve
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # that works on it, where one does
+        self.abandon: Callable[[], None] | None = None  # ends the call that is under way without a task
 
     @property
     def message_id(self) -> str:

@@ -7,7 +7,7 @@ is recorded before its response is published: killed in between, the next worker
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from schemas.envelope import Request
 from workers.core.errors import UnreachableError
 from workers.core.metrics import CALLS_SAVED, STORE_FAILURES, Metrics
-from workers.core.ports import Answer, Busy, Claimed, OutcomeStore, Recorded, Usage
+from workers.core.ports import Answer, Busy, Claim, Claimed, OutcomeStore, Recorded, Recording, Usage
 
 log = structlog.get_logger()
 
@@ -98,12 +98,20 @@ class OncePerId:
 
     async def claim(self, key: str) -> Start:
         """Take the lease on a key, or learn what is on record for it."""
+        (start,) = await self.claim_all([key])
+        return start
+
+    async def claim_all(self, keys: Sequence[str]) -> Sequence[Start]:
+        """`claim` for each of these, in their order and in one round trip."""
         try:
-            claim = await self._store.claim(key)
+            claims = await self._store.claim_all(keys)
         except UnreachableError as error:
             self._store_is_down(error)
-            return Later(_STORE_RETRY) if self._policy.wait_for_store else None
+            return [Later(_STORE_RETRY) if self._policy.wait_for_store else None] * len(keys)
         self._store_is_up()
+        return [self._start(key, claim) for key, claim in zip(keys, claims, strict=True)]
+
+    def _start(self, key: str, claim: Claim) -> Start:
         match claim:
             case Claimed(token):
                 self._held[key] = token
@@ -125,13 +133,22 @@ class OncePerId:
 
     async def answered(self, lease: Lease, answer: Answer) -> None:
         """Record the answer and end the lease. Returns also where the store is down: the answer goes out all the same."""
+        await self.answered_all([(lease, answer)])
+
+    async def answered_all(self, answers: Sequence[tuple[Lease, Answer]]) -> None:
+        """`answered` for each of these, in one round trip."""
+        recordings = [Recording(lease.key, lease.token, outcome_of(answer)) for lease, answer in answers]
         try:
-            if not await self._store.record(lease.key, lease.token, outcome_of(answer)):
-                log.warning("lease_lost", token=lease.token)
+            kept = await self._store.record_all(recordings)
         except UnreachableError as error:
             self._store_is_down(error)
+        else:
+            for recording, still_ours in zip(recordings, kept, strict=True):
+                if not still_ours:
+                    log.warning("lease_lost", token=recording.token)
         finally:
-            self._drop(lease)
+            for lease, _ in answers:
+                self._drop(lease)
 
     async def failed(self, lease: Lease) -> None:
         """End the lease without a record, so that a replay or a retry calls again."""

@@ -12,25 +12,22 @@ from functools import partial
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from schemas.codec import decode_request
-from schemas.envelope import Request
-from schemas.errors import DecodeError, ErrorClass, Stage
+from schemas.errors import ErrorClass
 from workers.core.clock import Clock
 from workers.core.errors import MessageError, PermanentError, RefusedError
 from workers.core.events import EventLog
-from workers.core.ports import Answer, Call, Sink
+from workers.core.ports import Answer, Sink
 from workers.inference.admission import Admission
-from workers.inference.attempts import Attempts
 from workers.inference.cached import Cached
 from workers.inference.calling import ask
 from workers.inference.conversation import Conversations, Waiting, Work
 from workers.inference.message import AbandonedError, Answered, Delayed, Failed, Message, Outcome, Rerouted
-from workers.inference.once import OncePerId
+from workers.inference.once import Lease, OncePerId
 from workers.inference.policy import TargetPolicy as TargetPolicy
 from workers.inference.pool import Pool, Slot, TurnedAwayError
-from workers.inference.repeats import Repeats
+from workers.inference.repeats import Repeats, under
+from workers.inference.steps import Steps
 from workers.inference.streaming import Chunks
-from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.fallback import Allowed, Chains
 from workers.policies.permits import permitted
 from workers.policies.retry import (
@@ -40,7 +37,6 @@ from workers.policies.retry import (
     Moment,
     Step,
     WaitInMemory,
-    count,
     deserves_dead_letter,
     next_step,
 )
@@ -60,9 +56,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What goes on beside the attempts: books, pieces of answers, conversations where the target keeps any."""
+    """What goes on beside the attempts: their steps, pieces of answers, conversations where the target keeps any."""
 
-    attempts: Attempts
+    steps: Steps
     chunks: Chunks
     conversations: Conversations | None = None
     cache: Cached | None = None
@@ -85,9 +81,12 @@ class Pipeline:
         self._policy = policy
         self._chains = Chains(policy.name, policy.fallback, policy.chains, exists)
         self._pool = pool
-        self._attempts = beside.attempts
+        self._steps = beside.steps
         self._chunks = beside.chunks
         self._worked: Work = self._work
+        # Whether all that a message needs is a lease and a call.
+        more = (policy.fit, beside.admission, beside.cache, beside.conversations)
+        self.plain = all(each is None for each in more)
         waiting = Waiting(pool.give_up, self._wait, self._acquire)
         if beside.admission is not None:
             self._worked = partial(beside.admission.process, self._worked, waiting)
@@ -95,10 +94,10 @@ class Pipeline:
             self._worked = partial(beside.cache.process, self._worked, waiting)
         if beside.conversations is not None:
             self._worked = partial(beside.conversations.process, self._worked, waiting)
+        self._once = once
         self._repeats = Repeats(once, pool.give_up, self._acquire, self._wait)
         self._around = around
         self._clock: Clock = around.clock
-        self._usual = UsualTime()
 
     async def process(self, message: Message, slot: Slot) -> Outcome:
         """Work until the outcome is known. The slot is for the first attempt.
@@ -106,8 +105,8 @@ class Pipeline:
         Cancelling abandons the message; raises `AbandonedError` where it would wait while its assignment ends.
         """
         try:
-            request = self._read(message)
-            self._check_time(message)
+            request = message.request or self._steps.read(message)
+            self._steps.check_time(message)
         except MessageError as failure:
             self._pool.give_up(slot)
             return await self._again(message, failure)
@@ -117,6 +116,30 @@ class Pipeline:
             return Rerouted(targets[0], targets[1:])
         try:
             return await self._repeats.process(message, request, slot, self._worked)
+        except MessageError as failure:
+            return await self._again(message, failure)
+        except TurnedAwayError:
+            return self._turn_away(message)
+
+    async def go_on(self, message: Message, slot: Slot, lease: Lease | None) -> Outcome:
+        """What `process` does once the lease is had, or not needed."""
+        return await self._leased(message, slot, lease, self._worked)
+
+    async def after(
+        self, message: Message, slot: Slot, lease: Lease | None, failure: MessageError
+    ) -> Outcome:
+        """What `process` does once the first attempt has failed. The slot was given back."""
+
+        async def work(message: Message, _: Slot) -> Outcome:
+            return await self._again(message, failure)
+
+        return await self._leased(message, slot, lease, work)
+
+    async def _leased(self, message: Message, slot: Slot, lease: Lease | None, work: Work) -> Outcome:
+        try:
+            if lease is None:
+                return await work(message, slot)
+            return await under(self._once, lease, message, slot, work)
         except MessageError as failure:
             return await self._again(message, failure)
         except TurnedAwayError:
@@ -139,35 +162,6 @@ class Pipeline:
         reason = f"every instance of {self._policy.name} is out of service"
         return Failed(RefusedError(ErrorClass.OVERLOADED, reason), dead_letter=False)
 
-    def _read(self, message: Message) -> Request:
-        record = message.record
-        try:
-            message.request, message.wire = decode_request(
-                record.value, record.headers, received_ms=message.marks.received_ms
-            )
-        except DecodeError as error:
-            raise PermanentError(ErrorClass.SCHEMA, str(error), stage=Stage.DECODE) from error
-        message.asked = message.request
-        message.deadline = deadline_of(
-            message.request.timestamp, message.marks.deadline_ms, self._policy.expires_after, self._clock
-        )
-        return message.request
-
-    def _check_time(self, message: Message) -> None:
-        """A call whose answer would come too late is not made."""
-        if message.deadline is None:
-            return
-        now = self._clock.monotonic()
-        left = message.deadline - now
-        usual = self._usual.current(now)
-        if left <= 0:
-            raise PermanentError(ErrorClass.EXPIRED, "its deadline had passed before it could be sent")
-        if left < usual:
-            raise PermanentError(
-                ErrorClass.EXPIRED,
-                f"its deadline leaves {left:.1f} s, and {self._policy.name} usually takes {usual:.1f} s",
-            )
-
     async def _attempt(self, message: Message, slot: Slot, sink: Sink | None = None) -> Answer:
         """One call of the slot's instance. The slot is given back whatever happens."""
         message.instance = slot.backend.name
@@ -175,35 +169,16 @@ class Pipeline:
         try:
             answer = await self._call(message, slot, began, sink)
         except MessageError as failure:
-            self._over(message, slot, began, failure)
+            self._steps.over(message, slot, began, failure)
             raise
         except asyncio.CancelledError:
             self._pool.give_up(slot)
             raise
-        self._over(message, slot, began, answer)
+        self._steps.over(message, slot, began, answer)
         return answer
 
     async def _call(self, message: Message, slot: Slot, now: float, sink: Sink | None) -> Answer:
-        assert message.asked is not None  # noqa: S101 - it was read before the first attempt
-        seconds = self._policy.timeout
-        if message.deadline is not None:
-            seconds = min(seconds, message.deadline - now)
-        call = Call(message.asked, seconds, message.marks.traceparent, sink, message.record.headers)
-        return await ask(slot.backend, call, message, self._policy.name)
-
-    def _over(self, message: Message, slot: Slot, began: float, result: Answer | MessageError) -> None:
-        """Enter an attempt everywhere it counts."""
-        now = self._clock.monotonic()
-        seconds = now - began
-        message.model_seconds += seconds
-        failure = result if isinstance(result, MessageError) else None
-        if failure is None:
-            message.state.attempts += 1
-            self._usual.observe(seconds, now)
-        else:
-            count(message.state, failure, self._clock.wall())
-        self._attempts.enter(message, seconds, result)
-        self._pool.give_back(slot, failure, seconds)
+        return await ask(slot.backend, self._steps.call(message, now, sink), message, self._policy.name)
 
     async def _again(self, message: Message, failure: MessageError) -> Outcome:
         """Wait and try for as long as the policy says so. Tenacity's first round stands for what failed already."""
@@ -239,7 +214,7 @@ class Pipeline:
 
     async def _next(self, message: Message) -> Answer:
         """Another attempt, with an instance that has not just failed where there is one."""
-        self._check_time(message)
+        self._steps.check_time(message)
         slot = await self._acquire(message)
         message.waiting = False
         return await self._in_time(message, slot)
@@ -247,7 +222,7 @@ class Pipeline:
     async def _in_time(self, message: Message, slot: Slot) -> Answer:
         """An attempt, unless it took too long to get here."""
         try:
-            self._check_time(message)
+            self._steps.check_time(message)
         except MessageError:
             self._pool.give_up(slot)
             raise

@@ -22,6 +22,7 @@ from workers.inference.committer import Committer
 from workers.inference.conversation import Conversations
 from workers.inference.delivery import Delivery
 from workers.inference.dispatch import Dispatcher
+from workers.inference.flight import FlightPlan
 from workers.inference.gate import Gate
 from workers.inference.intake import Hooks, Intake, IntakePolicy
 from workers.inference.meters import Meters
@@ -30,6 +31,7 @@ from workers.inference.pipeline import Beside, Pipeline, Surroundings, TargetPol
 from workers.inference.pool import Pool
 from workers.inference.settle import Settlement
 from workers.inference.shadow import Shadows
+from workers.inference.steps import Steps
 from workers.inference.streaming import Chunks
 from workers.inference.tally import Tally
 from workers.policies.valve import ValvePolicy
@@ -96,13 +98,17 @@ class TargetWorker:
         self._chunks = Chunks(self.target, setup.names, ports.publisher, ports.metrics, around.clock)
         settlement = Settlement(self.target, setup.names, around.clock, tariff)
         tally = Tally(self.target, ports.metrics, around.events, around.clock, attempts)
-        beside = Beside(attempts, self._chunks, ports.conversations, ports.cache, ports.admission)
+        steps = Steps(setup.target, ports.pool, attempts, around.clock)
+        beside = Beside(steps, self._chunks, ports.conversations, ports.cache, ports.admission)
         pipeline = Pipeline(setup.target, ports.pool, ports.once, around, beside, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
         ways = (pipeline, Shadows(setup.target, ports.pool, around.clock))
         self._dispatcher = Dispatcher(self._gate, self._intake, ports.pool, ways, self._delivery)
+        if pipeline.plain:
+            plan = FlightPlan(self.target, steps, ports.pool, around.clock)
+            self._dispatcher.send_express(plan, ports.once)
         self._committer = Committer(self._intake, ports.subscription, self._group)
         self._meters = Meters(ports.metrics, self._group, setup.names.target(self.target))
         self._ticking: asyncio.Task[None] | None = None

@@ -1,6 +1,5 @@
 """Gateways' answers in Redis, for all gateways of a fleet together."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,13 +38,11 @@ class RedisAnswerStore:
 
     async def put(self, answers: Mapping[str, bytes]) -> None:
         """See `AnswerStore`."""
-        await asyncio.gather(
-            *(self._batched.do(_Operation("put", key, answer)) for key, answer in answers.items())
-        )
+        await self._batched.do_all([_Operation("put", key, answer) for key, answer in answers.items()])
 
     async def get(self, keys: Sequence[str]) -> Sequence[Kept | None]:
         """See `AnswerStore`."""
-        values = await asyncio.gather(*(self._batched.do(_Operation("get", key)) for key in keys))
+        values = await self._batched.do_all([_Operation("get", key) for key in keys])
         return [_kept(value) for value in values]
 
     async def close(self) -> None:

@@ -1,7 +1,9 @@
 """Cached answers in this process's memory: for tests, and for one worker without Redis."""
 
+from collections.abc import Sequence
+
 from workers.core.clock import Clock, SystemClock
-from workers.core.ports import Busy, CacheBounds, Claim, Claimed, Recorded
+from workers.core.ports import Busy, CacheBounds, Claim, Claimed, Recorded, Recording
 from workers.stores.memory import MemoryOutcomeStore
 
 
@@ -28,6 +30,10 @@ class MemoryAnswerCache:
         assert isinstance(claim, Claimed | Busy)  # noqa: S101 - nothing is ever recorded there
         return claim
 
+    async def claim_all(self, keys: Sequence[str]) -> Sequence[Claim]:
+        """See `AnswerCache`."""
+        return [await self.claim(key) for key in keys]
+
     async def record(self, key: str, token: int, outcome: bytes) -> bool:
         """See `AnswerCache`."""
         claim = await self._leases.claim(key)
@@ -36,6 +42,10 @@ class MemoryAnswerCache:
         await self._leases.release(key, claim.token if isinstance(claim, Claimed) else token)
         await self.replace(key, outcome)
         return True
+
+    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[bool]:
+        """See `AnswerCache`."""
+        return [await self.record(*recording) for recording in recordings]
 
     async def replace(self, key: str, outcome: bytes) -> None:
         """See `AnswerCache`."""

@@ -4,7 +4,8 @@ The oldest answers go when there are too many; what has expired is struck off th
 """
 
 from workers.core.ports import CacheBounds
-from workers.stores.redis_leases import Do, Operation, RedisLeases, Script
+from workers.stores.redis_leases import RedisLeases
+from workers.stores.redis_operations import Do, Operation, Script
 
 
 class RedisAnswerCache(RedisLeases):

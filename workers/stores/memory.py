@@ -1,10 +1,10 @@
 """Outcomes in this process's memory: for tests, and for one worker without Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.core.clock import Clock, SystemClock
-from workers.core.ports import Busy, Claim, Claimed, Recorded
+from workers.core.ports import Busy, Claim, Claimed, Recorded, Recording
 
 
 @dataclass(slots=True)
@@ -39,6 +39,10 @@ class MemoryOutcomeStore:
             return Recorded(entry.outcome)
         return Busy(entry.until - now)
 
+    async def claim_all(self, keys: Sequence[str]) -> Sequence[Claim]:
+        """See `OutcomeStore`."""
+        return [await self.claim(key) for key in keys]
+
     async def renew(self, leases: Mapping[str, int]) -> frozenset[str]:
         """See `OutcomeStore`."""
         now = self._clock.monotonic()
@@ -59,6 +63,10 @@ class MemoryOutcomeStore:
             return False
         self._put(key, _Entry(token, outcome, now + self._window))
         return True
+
+    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[bool]:
+        """See `OutcomeStore`."""
+        return [await self.record(*recording) for recording in recordings]
 
     async def release(self, key: str, token: int) -> None:
         """See `OutcomeStore`."""

@@ -1,6 +1,7 @@
 """Outcomes in Redis, shared by all workers of a fleet."""
 
-from workers.stores.redis_leases import RedisLeases, Script
+from workers.stores.redis_leases import RedisLeases
+from workers.stores.redis_operations import Script
 
 
 class RedisOutcomeStore(RedisLeases):

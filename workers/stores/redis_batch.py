@@ -1,6 +1,7 @@
 """Operations of a Lua script that travel together: what is asked while one round trip is under way goes in the next."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,7 @@ from workers.core.errors import UnreachableError
 
 _MOST_AT_ONCE = 512
 O = TypeVar("O")  # noqa: E741 - an operation
+_Caller = tuple[Sequence[O], asyncio.Future[list[Any]]]
 
 
 class Batched(Generic[O]):
@@ -23,16 +25,21 @@ class Batched(Generic[O]):
     def __init__(self, run: Callable[[Sequence[O]], Awaitable[list[Any]]], address: str) -> None:
         self._run = run
         self._address = address
-        self._waiting: list[tuple[O, asyncio.Future[Any]]] = []
+        self._waiting: deque[_Caller[O]] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def do(self, operation: O) -> asyncio.Future[Any]:
+    async def do(self, operation: O) -> Any:
         """Do one operation, with the next batch."""
+        (result,) = await self.do_all([operation])
+        return result
+
+    def do_all(self, operations: Sequence[O]) -> "asyncio.Future[list[Any]]":
+        """Do these together, with the next batch. Gives their results in the same order."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((operation, future))
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._waiting.append((operations, future))
         if self._sender is None or self._sender.done():
             self._sender = self._loop.create_task(self._send_waiting())
         return future
@@ -44,21 +51,36 @@ class Batched(Generic[O]):
 
     async def _send_waiting(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            callers = self._next()
+            operations = [operation for asked, _ in callers for operation in asked]
             try:
-                results = await self._run([operation for operation, _ in batch])
+                results = await self._run(operations)
             except (redis.exceptions.RedisError, OSError) as error:
                 why = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
-                _fail(batch, UnreachableError(why))
+                _fail(callers, UnreachableError(why))
             except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
-                _fail(batch, error)
+                _fail(callers, error)
             else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+                _answer(callers, results)
+
+    def _next(self) -> list[_Caller[O]]:
+        """The callers of the next batch: as many as fit, one at least."""
+        callers = [self._waiting.popleft()]
+        size = len(callers[0][0])
+        while self._waiting and (size := size + len(self._waiting[0][0])) <= _MOST_AT_ONCE:
+            callers.append(self._waiting.popleft())
+        return callers
 
 
-def _fail(batch: Sequence[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:
-    for _, future in batch:
+def _answer(callers: Sequence[_Caller[O]], results: Sequence[Any]) -> None:
+    taken = 0
+    for asked, future in callers:
+        if not future.done():
+            future.set_result(list(results[taken : taken + len(asked)]))
+        taken += len(asked)
+
+
+def _fail(callers: Sequence[_Caller[O]], error: Exception) -> None:
+    for _, future in callers:
         if not future.done():
             future.set_exception(error)

@@ -213,12 +213,13 @@ async def test_a_connection_that_closed_before_it_was_used_takes_no_request() ->
 
 async def test_giving_up_on_what_was_answered_meanwhile_leaves_the_connection_to_the_next() -> None:
     server = Server()
-    first = server.ask()
-    server.say(OK)
+    await server.answered()
+    first = server.tell
     second = server.ask()
     server.connection.cancel(first)
     assert not server.wire.closed
-    server.connection.cancel(second)
+    assert not second.done()
+    server.connection.cancel(server.tell)
     assert server.wire.closed
 
 

@@ -1,14 +1,14 @@
 """Who gets which connection, in the moments that no server can be made to hit."""
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
 
 from schemas.errors import ErrorClass
 from workers.backends.http_client import HttpClient
-from workers.backends.http_connection import HttpConnection, StaleError
+from workers.backends.http_connection import HttpConnection, StaleError, Tell
 from workers.core.errors import MessageError
 
 
@@ -18,11 +18,9 @@ class Closed:
     def __init__(self) -> None:
         self.sent = 0
 
-    def send(self, *_: object, **__: object) -> "asyncio.Future[Any]":
+    def send(self, _data: bytes, _until: float, _limit: int, tell: Tell, **_: object) -> None:
         self.sent += 1
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        future.set_exception(StaleError())
-        return future
+        tell(StaleError())
 
     def usable(self, keep: float) -> bool:
         return True

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from workers.backends.http_connection import HttpConnection, HttpResponse
+from workers.backends.http_connection import HttpConnection, HttpResponse, Result, Tell
 from workers.core.errors import MessageError
 
 LIMIT = 1000
@@ -48,6 +48,7 @@ class Server:
         self.freed = 0
         self.lost = 0
         self.wire = Wire()
+        self.tell: Tell = lambda _: None  # of the last request
         self.connection = HttpConnection(self, asyncio.get_running_loop())
         self.connection.connection_made(cast("asyncio.Transport", self.wire))
 
@@ -60,8 +61,18 @@ class Server:
     def ask(
         self, *, streamed: bool = False, head: bool = False, seconds: float = 3600
     ) -> "asyncio.Future[Any]":
-        until = asyncio.get_running_loop().time() + seconds
-        return self.connection.send(b"?", until, LIMIT, streamed=streamed, head=head)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+
+        def tell(result: Result) -> None:
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        self.tell = tell
+        self.connection.send(b"?", loop.time() + seconds, LIMIT, tell, streamed=streamed, head=head)
+        return answer
 
     def say(self, *pieces: bytes) -> None:
         for piece in pieces:

@@ -9,7 +9,9 @@ from workers.core.ports.backends import (
     Backend,
     Call,
     Piece,
+    PromptBackend,
     Sink,
+    Told,
     Usage,
 )
 from workers.core.ports.kafka import (
@@ -35,6 +37,7 @@ from workers.core.ports.stores import (
     LimitStore,
     OutcomeStore,
     Recorded,
+    Recording,
     SessionBounds,
     SessionStore,
 )
@@ -59,13 +62,16 @@ __all__ = [
     "Listener",
     "OutcomeStore",
     "Piece",
+    "PromptBackend",
     "Publisher",
     "Reader",
     "Recorded",
+    "Recording",
     "SessionBounds",
     "SessionStore",
     "Sink",
     "Subscription",
+    "Told",
     "TopicState",
     "Usage",
 ]

@@ -1,7 +1,7 @@
 """The port of backends: one attempt, its answer, and the answer's pieces while it is written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from schemas.envelope import Request
 from workers.core.records import Headers
@@ -53,6 +53,10 @@ class Call(NamedTuple):
     headers: Headers = ()
 
 
+Told = Callable[[Answer | Exception], None]
+"""Told once what became of a call: its answer, the `MessageError` with the class of its failure, or a bug."""
+
+
 class Backend(Protocol):
     """One instance of a target."""
 
@@ -68,3 +72,15 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class PromptBackend(Backend, Protocol):
+    """A backend that can be asked without waiting for anything, so that a call takes no task."""
+
+    def begin(self, call: Call, told: Told) -> Callable[[], None] | None:
+        """Ask at once, and tell later, within `call.timeout` seconds; never before this returns.
+
+        Returns how to abandon the attempt, of which nobody is told then. None: it would have to wait before it could
+        ask, for a connection say; then `call` does. Raises as `call` does where there is nothing to send.
+        """

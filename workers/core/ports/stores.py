@@ -26,6 +26,14 @@ class Busy(NamedTuple):
 Claim = Claimed | Recorded | Busy
 
 
+class Recording(NamedTuple):
+    """What is to be kept for a key whose lease one has."""
+
+    key: str
+    token: int
+    outcome: bytes
+
+
 class OutcomeStore(Protocol):
     """Remembers which ids are being answered and what they were answered, for all workers together.
 
@@ -35,6 +43,9 @@ class OutcomeStore(Protocol):
     async def claim(self, key: str) -> Claim:
         """Take the lease on `key` for the store's lease time, or learn who was there before."""
 
+    async def claim_all(self, keys: Sequence[str]) -> Sequence[Claim]:
+        """`claim` for each of these, in their order and in one round trip."""
+
     async def renew(self, leases: Mapping[str, int]) -> frozenset[str]:
         """Extend leases (key -> token). Returns the keys that are no longer ours."""
 
@@ -43,6 +54,9 @@ class OutcomeStore(Protocol):
 
         False: the lease is somebody else's by now, or an outcome is on record, which stays.
         """
+
+    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[bool]:
+        """`record` for each of these, in their order and in one round trip."""
 
     async def release(self, key: str, token: int) -> None:
         """End the lease without an outcome, so that the next copy may try at once."""
