@@ -4,59 +4,62 @@ All values we write are UTF-8 text on one line; a name is overwritten, never rep
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Record headers in order; Kafka allows a name twice and a null value."""
 
-TRACEPARENT = "traceparent"
-TRACESTATE = "tracestate"
-CONTENT_TYPE = "content-type"
-CACHE_CONTROL = "cache-control"  # no-cache: ask afresh; no-store: and keep nothing
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+CONTENT_TYPE: Final = "content-type"
+CACHE_CONTROL: Final = "cache-control"  # no-cache: ask afresh; no-store: and keep nothing
 
 # Kafka's own names for dead letters (KIP-1191).
-DLQ_TOPIC = "__dlq.errors.topic"
-DLQ_PARTITION = "__dlq.errors.partition"
-DLQ_OFFSET = "__dlq.errors.offset"
-DLQ_GROUP = "__dlq.errors.group"
-DLQ_DELIVERY_COUNT = "__dlq.errors.delivery.count"
-DLQ_MESSAGE = "__dlq.errors.message"
+DLQ_TOPIC: Final = "__dlq.errors.topic"
+DLQ_PARTITION: Final = "__dlq.errors.partition"
+DLQ_OFFSET: Final = "__dlq.errors.offset"
+DLQ_GROUP: Final = "__dlq.errors.group"
+DLQ_DELIVERY_COUNT: Final = "__dlq.errors.delivery.count"
+DLQ_MESSAGE: Final = "__dlq.errors.message"
 
-PREFIX = "relay."
-MESSAGE_ID = "relay.message-id"
-SOURCE = "relay.source"
-TENANT = "relay.tenant"  # who is charged
-PRIORITY = "relay.priority"  # interactive or batch; without it the tenant's
-TARGET = "relay.target"
-INSTANCE = "relay.instance"
-SHADOW_OF = "relay.shadow-of"  # of a copy: the target that the message itself went to
-ROUTE = "relay.route"  # the name of the rule
-ATTEMPT = "relay.attempt"  # attempts used so far
-DEFERRALS = "relay.deferrals"  # waits that burnt no attempt
-NOT_BEFORE = "relay.not-before"  # epoch milliseconds
-DEADLINE = "relay.deadline"  # epoch milliseconds
-ERROR_CLASS = "relay.error.class"
-ERROR_STAGE = "relay.error.stage"
-ERROR_STATUS = "relay.error.status"
-FIRST_FAILED_AT = "relay.first-failed-at"  # epoch milliseconds, write once
-LAST_FAILED_AT = "relay.last-failed-at"  # epoch milliseconds
-ORIGIN_TOPIC = "relay.origin.topic"  # write once, as the next two
-ORIGIN_PARTITION = "relay.origin.partition"
-ORIGIN_OFFSET = "relay.origin.offset"
-FINGERPRINT = "relay.fingerprint"
-REPLAY_ID = "relay.replay.id"
-REPLAY_COUNT = "relay.replay.count"
-REPLAY_BY = "relay.replay.by"
-REPLAY_LINK = "relay.replay.link"  # the `traceparent` that the message had before its replay
-REPLY_PARTITION = (
+PREFIX: Final = "relay."
+MESSAGE_ID: Final = "relay.message-id"
+SOURCE: Final = "relay.source"
+TENANT: Final = "relay.tenant"  # who is charged
+PRIORITY: Final = "relay.priority"  # interactive or batch; without it the tenant's
+TARGET: Final = "relay.target"
+INSTANCE: Final = "relay.instance"
+SHADOW_OF: Final = "relay.shadow-of"  # of a copy: the target that the message itself went to
+ROUTE: Final = "relay.route"  # the name of the rule
+ATTEMPT: Final = "relay.attempt"  # attempts used so far
+DEFERRALS: Final = "relay.deferrals"  # waits that burnt no attempt
+NOT_BEFORE: Final = "relay.not-before"  # epoch milliseconds
+DEADLINE: Final = "relay.deadline"  # epoch milliseconds
+ERROR_CLASS: Final = "relay.error.class"
+ERROR_STAGE: Final = "relay.error.stage"
+ERROR_STATUS: Final = "relay.error.status"
+FIRST_FAILED_AT: Final = "relay.first-failed-at"  # epoch milliseconds, write once
+LAST_FAILED_AT: Final = "relay.last-failed-at"  # epoch milliseconds
+ORIGIN_TOPIC: Final = "relay.origin.topic"  # write once, as the next two
+ORIGIN_PARTITION: Final = "relay.origin.partition"
+ORIGIN_OFFSET: Final = "relay.origin.offset"
+FINGERPRINT: Final = "relay.fingerprint"
+REPLAY_ID: Final = "relay.replay.id"
+REPLAY_COUNT: Final = "relay.replay.count"
+REPLAY_BY: Final = "relay.replay.by"
+REPLAY_LINK: Final = "relay.replay.link"  # the `traceparent` that the message had before its replay
+REPLY_PARTITION: Final = (
     "relay.reply-partition"  # where a gateway waits: `3`, or `3,7` where its chunks lie elsewhere
 )
-FALLBACK = "relay.fallback"  # targets to go on to, in order, separated by commas
-RECEIVED_AT = "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`
-ROUTED_AT = "relay.routed-at"  # epoch milliseconds
+FALLBACK: Final = "relay.fallback"  # targets to go on to, in order, separated by commas
+RECEIVED_AT: Final = (
+    "relay.received-at"  # epoch milliseconds: the broker's timestamp of the request, for `timing`
+)
+ROUTED_AT: Final = "relay.routed-at"  # epoch milliseconds
 
 
-_CARRIED = frozenset({TRACEPARENT, TRACESTATE, TENANT, REPLY_PARTITION, REPLAY_ID, REPLAY_COUNT})
-LONGEST_CARRIED = 1024
+_CARRIED: Final = frozenset({TRACEPARENT, TRACESTATE, TENANT, REPLY_PARTITION, REPLAY_ID, REPLAY_COUNT})
+LONGEST_CARRIED: Final = 1024
 """Bytes. A trace's state has half as many at most; what is longer was written to do harm, or by mistake."""
 
 
@@ -131,7 +134,7 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-_PARTITION_DIGITS = 6
-_INT_DIGITS = 20  # the sign and the 19 digits of a 64-bit number
+_PARTITION_DIGITS: Final = 6
+_INT_DIGITS: Final = 20  # the sign and the 19 digits of a 64-bit number
 # What ends a line or steers a terminal: C0, DEL, C1, and Unicode's two separators.
-_BLANKS = dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)), " ")
+_BLANKS: Final = dict.fromkeys(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)), " ")

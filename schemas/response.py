@@ -120,7 +120,7 @@ class _CostRequired(TypedDict):
 class CostFields(_CostRequired, total=False):
     """`Cost` as a literal."""
 
-    saved: float | None
+    saved: float
 
 
 class _ErrorRequired(TypedDict):
@@ -132,45 +132,48 @@ class _ErrorRequired(TypedDict):
 class ErrorFields(_ErrorRequired, total=False):
     """`ErrorInfo` as a literal."""
 
-    retry_after: float | None
+    retry_after: float
 
 
 class PayloadFields(TypedDict, total=False):
     """`ResponsePayload` as a literal."""
 
-    text: str | None
-    model: str | None
-    finish_reason: str | None
-    usage: UsageFields | None
-    cost: CostFields | None
-    choices: list[dict[str, Any]] | None
-    error: ErrorFields | None
+    text: str
+    model: str
+    finish_reason: str
+    usage: UsageFields
+    cost: CostFields
+    choices: list[dict[str, Any]]
+    error: ErrorFields
 
 
 class RouteFields(TypedDict, total=False):
     """`RouteTaken` as a literal."""
 
-    target: str | None
-    rule: str | None
-    instance: str | None
+    target: str
+    rule: str
+    instance: str
     attempts: int
-    repeated: bool | None
-    cached: str | None
-    shadow_of: str | None
+    repeated: bool
+    cached: str
+    shadow_of: str
 
 
 class TimingFields(TypedDict, total=False):
     """`Timing` as a literal: milliseconds."""
 
-    queued: float | None
-    routed: float | None
-    model: float | None
-    first_token: float | None
-    total: float | None
+    queued: float
+    routed: float
+    model: float
+    first_token: float
+    total: float
 
 
 class ResponseFields(TypedDict):
-    """`Response` as a literal, for the hot path: checked by the type checker, written without building models."""
+    """`Response` as a literal, for the hot path: checked by the type checker, written without building models.
+
+    What is not known is left out.
+    """
 
     message_id: str
     source: str

@@ -29,15 +29,14 @@ class Encoded(NamedTuple):
 def encode_response(
     fields: ResponseFields, wire: WireFormat = WireFormat.JSON, schemas: SchemaSource = BUNDLED
 ) -> Encoded:
-    """Write a response; fields that are None are left out."""
-    kept = _without_none(fields)
+    """Write a response."""
     if wire is WireFormat.JSON:
-        return Encoded(jsontext.dumps(kept), _JSON_HEADERS)
+        return Encoded(jsontext.dumps(fields), _JSON_HEADERS)
     if wire is WireFormat.CLOUDEVENTS_BINARY:
-        return Encoded(jsontext.dumps(kept), cloudevents.binary_headers(kept, "response"))
+        return Encoded(jsontext.dumps(fields), cloudevents.binary_headers(fields, "response"))
     if wire is WireFormat.CLOUDEVENTS_STRUCTURED:
-        return Encoded(jsontext.dumps(cloudevents.structured(kept, "response")), _STRUCTURED_HEADERS)
-    return _encode(kept, "response", wire, schemas)
+        return Encoded(jsontext.dumps(cloudevents.structured(fields, "response")), _STRUCTURED_HEADERS)
+    return _encode(fields, "response", wire, schemas)
 
 
 def encode_request(
@@ -77,19 +76,3 @@ def _encode(fields: Mapping[str, Any], name: str, wire: WireFormat, schemas: Sch
         frame = b"\x00" + schemas.id_of(name).to_bytes(4, "big")
         return Encoded(frame + avro.write(fields, name), _AVRO_HEADERS)
     raise ValueError(f"a {name} is not written as {wire.value}: JSON and Avro are")
-
-
-def _without_none(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields less those that are None: the same mapping where there are none, as most are put together."""
-    for value in fields.values():
-        if value is None or (type(value) is dict and _without_none(value) is not value):
-            return _kept(fields)
-    return fields
-
-
-def _kept(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _without_none(value) if type(value) is dict else value
-        for name, value in fields.items()
-        if value is not None
-    }

@@ -25,7 +25,7 @@ class EventLog:
         Never blocks, never raises: an event that finds no room is counted and gone.
         """
         event: dict[str, object] = {
-            "event": step.value,
+            "event": step._value_,  # `value` takes ten times as long
             "message_id": message_id,
             "timestamp": self._clock.wall() if timestamp is None else timestamp,
             "process": self._process,

@@ -87,7 +87,7 @@ class Message:
         self.lane = lane
         self.taken_at = taken_at
         self.size = weight(record)
-        self.marks = Marks.read(record)
+        self.marks = Marks(record)
         first = self.marks.first_failed_ms
         self.state = RetryState(
             self.marks.attempts, self.marks.deferrals, None if first is None else first / 1000

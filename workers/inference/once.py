@@ -207,8 +207,16 @@ class OncePerId:
 
 
 def outcome_of(answer: Answer) -> bytes:
-    usage = None if answer.usage is None else answer.usage._asdict()
-    return orjson.dumps({**answer._asdict(), "usage": usage})
+    usage = answer.usage
+    return orjson.dumps(
+        {
+            "text": answer.text,
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+            "usage": None if usage is None else usage._asdict(),
+            "choices": answer.choices,
+        }
+    )
 
 
 def _answer(outcome: bytes) -> Answer:

@@ -63,8 +63,7 @@ class Settlement:
     def failed(self, message: Message, outcome: Failed) -> Settled:
         """An error response, and a dead letter where an operator should find the message."""
         payload = _error_payload(outcome.error)
-        if self._tariff is not None:
-            payload["cost"] = _cost(self._tariff, message, outcome)
+        self._price(payload, message, outcome)
         response = self._response(message, payload, "error")
         if not outcome.dead_letter:
             return Settled(outcome, (response,))
@@ -89,9 +88,12 @@ class Settlement:
 
     def _answered(self, message: Message, outcome: Answered) -> Settled:
         payload = _answer_payload(outcome.answer)
-        if self._tariff is not None:
-            payload["cost"] = _cost(self._tariff, message, outcome)
+        self._price(payload, message, outcome)
         return Settled(outcome, (self._response(message, payload, "ok", outcome),))
+
+    def _price(self, payload: PayloadFields, message: Message, outcome: Answered | Failed) -> None:
+        if self._tariff is not None and (cost := _cost(self._tariff, message, outcome)) is not None:
+            payload["cost"] = cost
 
     def _shadowed(self, message: Message, outcome: Shadowed) -> Settled:
         """A response that no caller sees, on a topic of its own."""
@@ -127,12 +129,11 @@ class Settlement:
 
     def _route(self, message: Message, answered: Answered | None) -> RouteFields:
         marks = message.marks
-        fields: RouteFields = {
-            "target": self._target,
-            "rule": marks.rule,
-            "instance": message.instance,
-            "attempts": message.state.attempts,
-        }
+        fields: RouteFields = {"target": self._target, "attempts": message.state.attempts}
+        if marks.rule is not None:
+            fields["rule"] = marks.rule
+        if message.instance is not None:
+            fields["instance"] = message.instance
         if answered is not None and answered.repeated:
             fields["repeated"] = True
         if answered is not None and answered.cached is not None:
@@ -234,11 +235,11 @@ def _cost(tariff: Tariff, message: Message, outcome: Answered | Failed) -> CostF
 
 
 def _answer_payload(answer: Answer) -> PayloadFields:
-    fields: PayloadFields = {
-        "text": answer.text,
-        "model": answer.model,
-        "finish_reason": answer.finish_reason,
-    }
+    fields: PayloadFields = {"text": answer.text}
+    if answer.model is not None:
+        fields["model"] = answer.model
+    if answer.finish_reason is not None:
+        fields["finish_reason"] = answer.finish_reason
     if answer.usage is not None:
         fields["usage"] = _usage(answer.usage)
     if answer.choices is not None:

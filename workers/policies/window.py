@@ -23,26 +23,37 @@ class SlidingWindow:
     def __init__(self, seconds: float) -> None:
         self._width = seconds / SLICES
         self._slices: deque[_Slice] = deque()
+        self._last = _Slice(0)  # the one that events are entered in
+        self._until = 0.0  # when it ends
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self._slices.clear()
+        self._until = 0.0
         self.total = self.bad = self.slow = 0
 
     def add(self, now: float, *, bad: bool = False, slow: bool = False) -> None:
         """Enter an event."""
+        if now >= self._until:
+            self._next(now)
+        last = self._last
+        last.total += 1
+        self.total += 1
+        if bad:
+            last.bad += 1
+            self.bad += 1
+        if slow:
+            last.slow += 1
+            self.slow += 1
+
+    def _next(self, now: float) -> None:
+        """Begin another slice."""
         self.advance(now)
         number = int(now // self._width)
-        if not self._slices or self._slices[-1].number < number:
-            self._slices.append(_Slice(number))
-        last = self._slices[-1]
-        last.total += 1
-        last.bad += bad
-        last.slow += slow
-        self.total += 1
-        self.bad += bad
-        self.slow += slow
+        self._last = _Slice(number)
+        self._slices.append(self._last)
+        self._until = (number + 1) * self._width
 
     def advance(self, now: float) -> None:
         """Drop what is too old. Call it before reading the counts."""

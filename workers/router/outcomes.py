@@ -10,7 +10,7 @@ from schemas.dead_letter import Failure, dead_letter_headers, origin_fields
 from schemas.envelope import Request
 from schemas.errors import ErrorClass, Stage
 from schemas.formats import WireFormat
-from schemas.response import ResponseFields
+from schemas.response import ResponseFields, RouteFields
 from workers.core.records import Headers, Outgoing, Received, echoed
 from workers.core.topology.names import Names
 from workers.policies.retry import TREATMENTS
@@ -117,6 +117,9 @@ def _response(
 ) -> ResponseFields:
     retryable = TREATMENTS[failure.error_class].retryable
     queued = max(0.0, float(failure.failed_at_ms - record.timestamp_ms))
+    route: RouteFields = {"attempts": 0}
+    if decision is not None:
+        route["target"], route["rule"] = decision.target, decision.rule
     return {
         "message_id": sender.message_id,
         "source": decision.target if decision else _ROUTER,
@@ -124,11 +127,7 @@ def _response(
             "error": {"code": failure.error_class, "reason": failure.reason, "retryable": retryable},
         },
         "status": "error",
-        "route": {
-            "target": decision.target if decision else None,
-            "rule": decision.rule if decision else None,
-            "attempts": 0,
-        },
+        "route": route,
         "timing": {"queued": queued, "total": queued},
         "timestamp": failure.failed_at_ms / 1000,
     }

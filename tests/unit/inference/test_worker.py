@@ -38,6 +38,16 @@ async def test_an_answer_carries_id_usage_route_and_times_and_is_committed(world
     assert h.get(record.headers, h.TRACEPARENT) == "00-aa-bb-01"
 
 
+async def test_what_is_not_known_of_a_message_is_left_out_of_its_response_and_its_events(world: World) -> None:
+    world.backend.then(Answer("with nothing but its text"), PermanentError(ErrorClass.UPSTREAM_4XX, "no"))
+    world.send("a", "b")
+    async with world.running():
+        await eventually(lambda: len(world.answered) == 2)
+    told = [*world.broker.records("model_responses"), *world.broker.records("fleet_logs")]
+    assert len(told) == 6
+    assert not [record.value for record in told if b"null" in (record.value or b"")]
+
+
 async def test_as_many_calls_as_the_instances_take_and_no_more(world: World) -> None:
     world.backend.hold()
     world.send(*(f"m{n}" for n in range(20)))
