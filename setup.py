@@ -18,10 +18,15 @@ PROTO = "schemas/relayfleet.proto"
 HOT = {
     "schemas": "headers",
     "schemas/codec": "jsontext models reader writer",
-    "workers/backends": "fill http_begun http_connection openai_request openai_response",
+    "workers/backends": (
+        "fill http_begun http_connection http_head http_pool instances openai_request openai_response"
+    ),
     "workers/core": "clock events figures records",
-    "workers/inference": "alarm attempts flight gate instance marks message meters settle steps tally throttle",
-    "workers/kafka": "convert holding sizes",
+    "workers/inference": (
+        "alarm attempts delay delivery dispatch express flight gate instance intake marks message meters "
+        "pool recorded settle steps tally throttle"
+    ),
+    "workers/kafka": "convert holding posts producer sizes",
     "workers/stores": "redis_operations",
     "workers/policies": (
         "balance breaker cost expiry fallback finished lanes offsets permits retry turns valve window"

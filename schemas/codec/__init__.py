@@ -10,6 +10,7 @@ from schemas.codec.reader import (
     decode_request,
     decode_response,
     decode_value,
+    read_request,
 )
 from schemas.codec.writer import Encoded, encode_chunk, encode_event, encode_request, encode_response
 
@@ -25,4 +26,5 @@ __all__ = [
     "encode_event",
     "encode_request",
     "encode_response",
+    "read_request",
 ]

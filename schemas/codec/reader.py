@@ -62,12 +62,20 @@ def decode_request(
 
     `received_ms` (epoch milliseconds, the record's own timestamp) stands in where a CloudEvent has no `time`.
     """
+    request, wire, _ = read_request(value, headers, received_ms, schemas)
+    return DecodedRequest(request, wire)
+
+
+def read_request(
+    value: bytes | None, headers: Headers, received_ms: int | None, schemas: SchemaSource = BUNDLED
+) -> tuple[Request, WireFormat, Any]:
+    """What `decode_request` does; gives the payload in JSON types too, as it was written."""
     found = _find(value, headers, schemas, "request")
     if found.attributes is not None:
         fields = cloudevents.envelope(found.attributes, found.fields, found.wire, received_ms)
     else:
         fields = found.fields
-    return DecodedRequest(models.validate(Request, fields, found.wire), found.wire)
+    return models.validate(Request, fields, found.wire), found.wire, fields["payload"]
 
 
 def decode_response(value: bytes | None, headers: Headers = (), schemas: SchemaSource = BUNDLED) -> Response:

@@ -7,10 +7,8 @@ are not followed and proxies of the environment not used: the topology alone say
 
 import asyncio
 import functools
-import re
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +18,13 @@ from schemas.errors import ErrorClass
 from workers.backends.http_begun import Begun, TellResponse
 from workers.backends.http_connection import HttpConnection, HttpResponse, Result, StaleError
 from workers.backends.http_errors import failure
+from workers.backends.http_head import Fields, rendered, written
+from workers.backends.http_pool import Connections
 from workers.backends.http_stream import HttpStream
-from workers.core.errors import MessageError, PermanentError, UsageError
+from workers.core.errors import MessageError, UsageError
 
 __all__ = ["HttpClient", "HttpPolicy", "HttpResponse", "HttpStream"]
 
-Fields = Iterable[tuple[str, str]]
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PATH = re.compile(r"/[\x21-\x7e]*")
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DEFAULTS: Fields = (("user-agent", "relayfleet"), ("accept-encoding", "identity"))
 
 
@@ -59,10 +54,8 @@ class HttpClient:
         self._policy = policy or HttpPolicy()
         self._host, self._port = _place(address)
         self._tls = address.scheme == "https"
-        self._common = _render([("host", _host_header(address)), *_DEFAULTS, *headers])
-        self._idle: list[HttpConnection] = []
-        self._connections: set[HttpConnection] = set()  # connected, or about to be
-        self._waiters: deque[asyncio.Future[HttpConnection | None]] = deque()
+        self._common = rendered([("host", _host_header(address)), *_DEFAULTS, *headers])
+        self._connections = Connections(name, self._policy.keep)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -92,10 +85,10 @@ class HttpClient:
 
         None: there is no connection that could be used at once. Raises `MessageError` for what can't be sent at all.
         """
-        if not self._idle:
+        if not self._connections.idle:
             return None
         data = self._head(method, path, headers, body)
-        connection = self._kept()
+        connection = self._connections.take()
         if connection is None:
             return None
         if self._loop is None:
@@ -121,38 +114,15 @@ class HttpClient:
     async def close(self) -> None:
         """Let go of all connections. Calls under way, and later ones, fail as `connect`."""
         self._closed = True
-        for connection in list(self._connections):
+        for connection in list(self._connections.all):
             connection.fail(self._let_go())
             connection.abort()
-        while self._hand_over(None):
-            pass
-
-    # -- what connections tell ---------------------------------------------------------------------------------------
-
-    def free(self, connection: HttpConnection) -> None:
-        """See `Owner`."""
-        if not self._hand_over(connection):
-            self._idle.append(connection)
-
-    def gone(self, connection: HttpConnection) -> None:
-        """See `Owner`."""
-        self._connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._hand_over(None)
+        self._connections.wake_all()
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
     def _head(self, method: str, path: str, headers: Fields, body: bytes) -> bytes:
-        return b"".join(
-            (
-                _first_line(method, path),
-                self._common,
-                _render(headers),
-                b"content-length: %d\r\n\r\n" % len(body) if body or method in _WITH_BODY else b"\r\n",
-                body,
-            )
-        )
+        return written(method, path, self._common, headers, body)
 
     async def _exchange(
         self, data: bytes, seconds: float, *, streamed: bool, head: bool
@@ -163,14 +133,14 @@ class HttpClient:
         until = self._loop.time() + seconds
         again = False
         while True:
-            connection = self._kept() or await self._acquire(until)
+            connection = self._connections.take() or await self._acquire(until)
             future: asyncio.Future[Any] = self._loop.create_future()
             tell = functools.partial(_tell, future)
             connection.send(data, until, self._policy.max_body, tell, streamed=streamed, head=head)
             try:
                 return connection, await future
             except StaleError as error:
-                self._drop_idle()  # whatever closed that one has closed those too
+                self._connections.drop_idle()  # whatever closed that one has closed those too
                 if again:
                     raise failure(ErrorClass.CONNECT, f"{self.name} broke the connection") from error
                 again = True
@@ -180,7 +150,7 @@ class HttpClient:
 
     def _again(self, begun: Begun) -> "asyncio.Task[None]":
         """Whatever closed its connection while that was idle has closed the others too."""
-        self._drop_idle()
+        self._connections.drop_idle()
         assert self._loop is not None  # noqa: S101 - it has begun
         return self._loop.create_task(self._ask_again(begun))
 
@@ -193,20 +163,11 @@ class HttpClient:
             response = error
         begun.tell(response)
 
-    def _kept(self) -> HttpConnection | None:
-        """A connection that waits for a request."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable(self._policy.keep):
-                return connection
-            connection.abort()
-        return None
-
     async def _acquire(self, until: float) -> HttpConnection:
         """A new connection, or one that somebody else gives back when there may be no more."""
         if self._closed:
             raise self._let_go()
-        while len(self._connections) >= self._policy.connections:
+        while len(self._connections.all) >= self._policy.connections:
             connection = await self._wait(until)
             if connection is not None:
                 return connection
@@ -214,16 +175,15 @@ class HttpClient:
 
     async def _wait(self, until: float) -> HttpConnection | None:
         """In line, first come first served. None: there is room for another connection now."""
-        future: asyncio.Future[HttpConnection | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
+        future = self._connections.wait()
         try:
             async with asyncio.timeout_at(until):
                 connection = await future
         except TimeoutError as error:
-            self._pass_on(future)
+            self._connections.pass_on(future)
             raise failure(ErrorClass.OVERLOADED, f"{self.name} has every connection in use") from error
         except asyncio.CancelledError:
-            self._pass_on(future)
+            self._connections.pass_on(future)
             raise
         if self._closed:
             raise self._let_go()
@@ -231,8 +191,8 @@ class HttpClient:
 
     async def _connect(self, until: float) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        connection = HttpConnection(self, loop)
-        self._connections.add(connection)
+        connection = HttpConnection(self._connections, loop)
+        self._connections.all.add(connection)
         try:
             async with asyncio.timeout_at(min(until, loop.time() + self._policy.connect_timeout)):
                 await loop.create_connection(
@@ -248,34 +208,11 @@ class HttpClient:
             raise self._unreachable("can't be reached") from error
         finally:
             if not connection.ready:
-                self.gone(connection)
+                self._connections.gone(connection)
         if self._closed:
             connection.abort()
             raise self._let_go()
         return connection
-
-    def _hand_over(self, connection: HttpConnection | None) -> bool:
-        """Give a connection, or with None the room for another, to the first who waits."""
-        while self._waiters:
-            future = self._waiters.popleft()
-            if not future.done():
-                future.set_result(connection)
-                return True
-        return False
-
-    def _pass_on(self, future: "asyncio.Future[HttpConnection | None]") -> None:
-        """Whoever waited does not want it any more."""
-        if future.done() and not future.cancelled():
-            connection = future.result()
-            if connection is None:
-                self._hand_over(None)
-            else:
-                self.free(connection)
-
-    def _drop_idle(self) -> None:
-        for connection in self._idle:
-            connection.abort()
-        self._idle.clear()
 
     def _unreachable(self, what: str) -> MessageError:
         return failure(ErrorClass.CONNECT, f"{self.name} {what}")
@@ -306,30 +243,6 @@ def _host_header(address: SplitResult) -> str:
     host, _ = _place(address)
     host = f"[{host}]" if ":" in host else host
     return host if address.port is None else f"{host}:{address.port}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_token(name: str) -> bool:
-    return _TOKEN.fullmatch(name) is not None
-
-
-@functools.lru_cache(maxsize=256)
-def _first_line(method: str, path: str) -> bytes:
-    if not _is_token(method) or not _PATH.fullmatch(path):
-        raise PermanentError(ErrorClass.INTERNAL, "such a method or path can't be sent")
-    return f"{method} {path} HTTP/1.1\r\n".encode("ascii")
-
-
-def _render(headers: Fields) -> bytes:
-    lines = []
-    for name, value in headers:
-        # Printable ASCII: a space is, a tab, a line end or a NUL is not.
-        if not (_is_token(name) and value.isascii() and value.isprintable()):
-            raise PermanentError(
-                ErrorClass.INTERNAL, f"such a value of the header {name[:64]!r} can't be sent"
-            )
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("ascii")
 
 
 @functools.cache

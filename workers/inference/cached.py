@@ -14,8 +14,9 @@ from workers.core.metrics import CACHE, Metrics
 from workers.core.ports import Answer, AnswerCache
 from workers.inference.conversation import Waiting, Work
 from workers.inference.message import AbandonedError, Answered, Message, Outcome
-from workers.inference.once import Later, Lease, OncePerId, OncePolicy, outcome_of
+from workers.inference.once import Later, Lease, OncePerId, OncePolicy
 from workers.inference.pool import Slot
+from workers.inference.recorded import outcome_of
 from workers.inference.repeats import under
 from workers.policies.question import Question, question_of, says_no_cache
 from workers.policies.similar import SimilarQuestions

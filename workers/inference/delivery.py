@@ -4,21 +4,19 @@ What ends within one turn of the event loop goes out together: one wait for many
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-
-import structlog
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from workers.core.errors import PermanentError
 from workers.core.ports import Publisher
+from workers.inference.alone import Entry, one_by_one
 from workers.inference.gate import Gate
 from workers.inference.intake import Intake
 from workers.inference.message import Message, Outcome
-from workers.inference.settle import Settled, Settlement
+from workers.inference.settle import Settlement
 from workers.inference.tally import Tally
-
-log = structlog.get_logger()
-
-Entry = tuple[Message, Settled]
+from workers.inference.waiting import told
 
 
 class Delivery:
@@ -36,6 +34,7 @@ class Delivery:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: Callable[[BaseException], None] = lambda _: None
         self._broken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pending(self) -> bool:
@@ -48,44 +47,47 @@ class Delivery:
 
     def add(self, message: Message, outcome: Outcome) -> None:
         """Publish this outcome soon; the message is finished once it is delivered."""
+        if self._loop is None:  # looked up once: every look-up costs a system call
+            self._loop = asyncio.get_running_loop()
         if not self._batch:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._batch.append((message, self._settlement.settle(message, outcome)))
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
-        task = asyncio.get_running_loop().create_task(self._deliver(batch))
+        records = [record for _, settled in batch for record in settled.records]
+        self._wait(told(self._publisher.deliver(records), partial(self._over, batch)))
+
+    def _over(self, batch: Sequence[Entry], error: Exception | None) -> None:
+        if error is None:
+            self._delivered(batch)
+        elif isinstance(error, PermanentError):
+            # One record is too large and none was written: find out which, and publish the others.
+            alone = one_by_one(self._publisher, self._settlement, batch)
+            self._wait(told(alone, self._over_alone))
+        else:
+            self._broke(error)
+
+    def _over_alone(self, result: Sequence[Entry] | Exception) -> None:
+        if isinstance(result, Exception):
+            self._broke(result)
+        else:
+            self._delivered(result)
+
+    def _delivered(self, batch: Sequence[Entry]) -> None:
+        if self._broken:
+            return
+        self._intake.finish([message for message, _ in batch])
+        self._tally.enter(batch)
+        self._gate.delivered([(message, settled.outcome) for message, settled in batch])
+
+    def _broke(self, error: Exception) -> None:
+        """Undelivered is unfinished, whatever the cause."""
+        self._broken = True
+        self._failed(error)
+
+    def _wait(self, waiting: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None  # noqa: S101 - nothing is waited for before it is looked up
+        task = self._loop.create_task(waiting)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _deliver(self, batch: Sequence[Entry]) -> None:
-        try:
-            try:
-                await self._publisher.deliver([record for _, settled in batch for record in settled.records])
-            except PermanentError:
-                # One record is too large and none was written: find out which, and publish the others.
-                batch = [(message, await self._alone(message, settled)) for message, settled in batch]
-        except Exception as error:  # noqa: BLE001 - undelivered is unfinished, whatever the cause
-            self._broken = True
-            self._failed(error)
-            return
-        if not self._broken:
-            self._intake.finish([message for message, _ in batch])
-            self._tally.enter(batch)
-            self._gate.delivered((message, settled.outcome) for message, settled in batch)
-
-    async def _alone(self, message: Message, settled: Settled) -> Settled:
-        """Publish one message's outcome, or what can be published in its place."""
-        while True:
-            try:
-                await self._publisher.deliver(settled.records)
-            except PermanentError as refusal:
-                instead = self._settlement.refused(message, settled, refusal)
-                if instead is None:
-                    log.error(  # noqa: TRY400 - the refusal says all there is
-                        "outcome_unpublishable", position=message.record.position, reason=refusal.reason
-                    )
-                    return settled
-                settled = instead
-            else:
-                return settled

@@ -5,15 +5,16 @@ from collections.abc import Callable
 from functools import partial
 
 from workers.inference.delivery import Delivery
-from workers.inference.express import Express, Way
+from workers.inference.express import Express
 from workers.inference.flight import FlightPlan
 from workers.inference.gate import Gate
 from workers.inference.intake import Intake
-from workers.inference.message import AbandonedError, Message, Outcome
+from workers.inference.message import Message, Outcome
 from workers.inference.once import OncePerId
 from workers.inference.pipeline import Pipeline
 from workers.inference.pool import Pool, Slot
 from workers.inference.shadow import Shadows
+from workers.inference.walk import Way, walk
 
 
 class Dispatcher:
@@ -77,7 +78,7 @@ class Dispatcher:
 
     def resume(self, message: Message, way: Way, give_up: Callable[[], None]) -> None:
         """See `Walks`."""
-        message.task = self._running_loop().create_task(self._run(message, way, give_up))
+        message.task = self._running_loop().create_task(walk(self, message, way, give_up))
 
     def ended(self, message: Message, outcome: Outcome) -> None:
         """See `Walks`."""
@@ -98,21 +99,6 @@ class Dispatcher:
         """See `Walks`."""
         self.abandon(message)
         self._failed(error)
-
-    async def _run(self, message: Message, way: Way, give_up: Callable[[], None]) -> None:
-        message.started = True
-        if message.given_up:
-            give_up()
-            self.abandon(message)
-            return
-        try:
-            outcome = await way()
-        except (asyncio.CancelledError, AbandonedError):
-            self.abandon(message)
-        except Exception as error:  # noqa: BLE001 - see `ended`
-            self.broke(message, error)
-        else:
-            self.ended(message, outcome)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:  # looked up once: every look-up costs a system call

@@ -6,38 +6,21 @@ each is a `Flight`. Whatever goes another way than most goes on with a task of i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TypeVar
 
 from workers.core.errors import MessageError
 from workers.core.ports import Answer
 from workers.inference.flight import Flight, FlightPlan
 from workers.inference.message import Answered, Message, Outcome
-from workers.inference.once import Lease, OncePerId, key_of
+from workers.inference.once import Lease, OncePerId, Start
 from workers.inference.pipeline import Pipeline
 from workers.inference.pool import Pool, Slot
+from workers.inference.waiting import told
+from workers.inference.walk import Walks
 
-Way = Callable[[], Awaitable[Outcome]]
-
-
-class Walks(Protocol):
-    """Who sees messages to their end one by one."""
-
-    def walk(self, message: Message, slot: Slot) -> None:
-        """Work on it from the beginning, with a task."""
-
-    def resume(self, message: Message, way: Way, give_up: Callable[[], None]) -> None:
-        """Go on with a task. `give_up`: what to do instead where it is given up before that runs."""
-
-    def ended(self, message: Message, outcome: Outcome) -> None:
-        """Publish what it ended as."""
-
-    def abandon(self, message: Message) -> None:
-        """Leave it as it is."""
-
-    def broke(self, message: Message, error: Exception) -> None:
-        """Something broke that must not: leave it as it is, and the process has to stop."""
+T = TypeVar("T")
 
 
 class Express:
@@ -69,7 +52,7 @@ class Express:
             return False
         if not self._starting:
             self._soon(self._claim)
-        self._starting.append(Flight(self._plan, self, message, slot, key_of(request)))
+        self._starting.append(Flight(self._plan, self, message, slot))
         return True
 
     # -- what flights tell -------------------------------------------------------------------------------------------
@@ -107,28 +90,33 @@ class Express:
 
     # -- many at a time ----------------------------------------------------------------------------------------------
 
-    async def _claim(self) -> None:
+    def _claim(self) -> None:
         flights, self._starting = self._starting, []
-        try:
-            starts = await self._once.claim_all([flight.key for flight in flights])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
-            self._broke(flights, error)
+        asked = self._once.claim_all([flight.message.key for flight in flights])
+        self._ask(asked, partial(self._claimed, flights))
+
+    def _claimed(self, flights: Sequence[Flight], starts: Sequence[Start] | Exception) -> None:
+        if isinstance(starts, Exception):
+            self._broke(flights, starts)
             return
         for flight, start in zip(flights, starts, strict=True):
             try:
                 flight.start(start)
-            except Exception as error:  # noqa: BLE001 - see above
+            except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
                 self._walks.broke(flight.message, error)
 
-    async def _record(self) -> None:
+    def _record(self) -> None:
         answered, self._answered = self._answered, []
         leased = [(flight.lease, answer) for flight, answer in answered if flight.lease is not None]
-        try:
-            if leased:
-                # Before a response is published: killed in between, the next worker finds the record and calls nobody.
-                await self._once.answered_all(leased)
-        except Exception as error:  # noqa: BLE001 - see above
-            self._broke((flight for flight, _ in answered), error)
+        if leased:
+            # Before a response is published: killed in between, the next worker finds the record and calls nobody.
+            self._ask(self._once.answered_all(leased), partial(self._recorded, answered))
+        else:
+            self._recorded(answered, None)
+
+    def _recorded(self, answered: Sequence[tuple[Flight, Answer]], error: Exception | None) -> None:
+        if error is not None:
+            self._broke([flight for flight, _ in answered], error)
             return
         for flight, answer in answered:
             message = flight.message
@@ -137,7 +125,7 @@ class Express:
             else:
                 self._walks.ended(message, Answered(answer))
 
-    def _broke(self, flights: Iterable[Flight], error: Exception) -> None:
+    def _broke(self, flights: Sequence[Flight], error: Exception) -> None:
         for flight in flights:
             self._walks.broke(flight.message, error)
 
@@ -147,10 +135,14 @@ class Express:
         if lease is not None:
             self._once.abandon(lease)
 
-    def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _soon(self, work: Callable[[], None]) -> None:
         """Do it once this turn of the event loop is over."""
         if self._loop is None:  # looked up once: every look-up costs a system call
             self._loop = asyncio.get_running_loop()
-        task = self._loop.create_task(work())
+        self._loop.call_soon(work)
+
+    def _ask(self, asked: Awaitable[T], then: Callable[[T | Exception], None]) -> None:
+        assert self._loop is not None  # noqa: S101 - nothing is asked before it is looked up
+        task = self._loop.create_task(told(asked, then))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -51,17 +51,15 @@ class FlightPlan(NamedTuple):
 class Flight:
     """One message with the slot for its call."""
 
-    __slots__ = ("_abandon", "_began", "_ends", "_plan", "key", "lease", "message", "slot")
+    __slots__ = ("_abandon", "_began", "_ends", "_plan", "lease", "message", "slot")
 
-    def __init__(self, plan: FlightPlan, ends: Ends, message: Message, slot: Slot, key: str) -> None:
-        """`key` is what its lease is on."""
+    def __init__(self, plan: FlightPlan, ends: Ends, message: Message, slot: Slot) -> None:
         self._plan = plan
         self._ends = ends
         self._began = 0.0
         self._abandon: Callable[[], None] | None = None
         self.message = message
         self.slot = slot
-        self.key = key
         self.lease: Lease | None = None
 
     def start(self, start: Start) -> None:

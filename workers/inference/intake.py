@@ -1,13 +1,14 @@
-"""What comes out of the subscription: assignments, and the messages that wait for their start."""
+"""What comes out of the subscription: assignments, and the messages that wait for their start.
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
+Without coroutines, so that it can be compiled; how assignments end is in `listening`.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from workers.core.clock import Clock
-from workers.core.deadlines import Deadline
 from workers.core.ports import Subscription
 from workers.core.records import Position, Received, TopicPartition
 from workers.inference.delay import DelayGate
@@ -43,10 +44,9 @@ class Hooks:
 
 
 class Intake:
-    """The `Listener` of one target. Everything happens on the event loop."""
+    """What one target's worker holds. Everything happens on the event loop."""
 
     def __init__(self, subscription: Subscription, policy: IntakePolicy, clock: Clock) -> None:
-        self._subscription = subscription
         self._policy = policy
         self._clock = clock
         self._hooks = Hooks(lambda: None, lambda _: None)
@@ -61,10 +61,9 @@ class Intake:
         self.received = 0  # records ever taken
         self.finished = 0
 
-    async def start(self, hooks: Hooks) -> None:
-        """Join the group; messages come from now on."""
+    def tell(self, hooks: Hooks) -> None:
+        """Whom to tell from now on."""
         self._hooks = hooks
-        await self._subscription.start(self)
 
     def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
         """See `Listener`."""
@@ -83,29 +82,44 @@ class Intake:
             return  # not started, so not finished: they come again
         now = self._clock.monotonic()
         touched: dict[Assignment, None] = {}
-        for record in batch:
-            assignment = self._assignments.get(TopicPartition(record.topic, record.partition))
-            if assignment is None or assignment.ending:
-                continue  # of an assignment that has ended, or will not start it any more
-            touched[assignment] = None
-            if assignment.tracker.start(record.offset):
-                message = Message(record, assignment, self._lane(assignment, record.key), now)
-                if message.marks.shadow_of is not None:
-                    message.lane = None  # nobody waits for a shadow
-                assignment.bytes_held += message.size
-                if not self._gate.holds(message):
-                    self._lanes.add(message, message.lane)
-            else:
-                assignment.moved = True
+        assignment: Assignment | None = None
+        before: Received | None = None
+        for record in batch:  # which come partition by partition
+            if before is None or record.partition != before.partition or record.topic != before.topic:
+                assignment = self._starting(record)
+                if assignment is not None:
+                    touched[assignment] = None
+            before = record
+            if assignment is not None:
+                self._take_in(record, assignment, now)
         self.received += len(batch)
         self._throttle.check(touched, self._assignments.values())
         self._hooks.work()
 
-    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
-        """See `Listener`."""
+    def _starting(self, record: Received) -> Assignment | None:
+        """The assignment that this came with, unless that has ended, or starts nothing any more."""
+        assignment = self._assignments.get(TopicPartition(record.topic, record.partition))
+        return None if assignment is None or assignment.ending else assignment
+
+    def _take_in(self, record: Received, assignment: Assignment, now: float) -> None:
+        if not assignment.tracker.start(record.offset):
+            assignment.moved = True
+            return
+        message = Message(record, assignment, self._lane(assignment, record.key), now)
+        if message.marks.shadow_of is not None:
+            message.lane = None  # nobody waits for a shadow
+        assignment.bytes_held += message.size
+        if not self._gate.holds(message):
+            self._lanes.add(message, message.lane)
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> list[Assignment]:
+        """These are about to end: nothing more of them starts."""
         ending = self._of(partitions)
         self._forget_waiting(ending)
-        await self._idle(ending, Deadline.after(self._policy.revoke_budget, self._clock))
+        return ending
+
+    def over(self, ending: Sequence[Assignment]) -> Mapping[TopicPartition, Position]:
+        """These have ended; gives what of them may be committed."""
         positions = {each.partition: each.tracker.position() for each in ending}
         self._end(ending)
         return {partition: position for partition, position in positions.items() if position is not None}
@@ -116,10 +130,6 @@ class Intake:
         if ending:
             self._forget_waiting(ending)
             self._end(ending)
-
-    def failed(self, error: BaseException) -> None:
-        """See `Listener`."""
-        self._hooks.failed(error)
 
     @property
     def ready(self) -> bool:
@@ -171,14 +181,14 @@ class Intake:
         self._throttle.relieve(self._assignments.values(), self._assignments.values())
         return positions
 
-    async def drain(self, deadline: Deadline) -> int:
-        """Fetch no more, forget what has not started, wait for what has. Returns how many messages were abandoned."""
+    def drains(self) -> list[Assignment]:
+        """Fetch no more, and forget what has not started."""
         self._draining = True
         everything = list(self._assignments.values())
         for assignment in everything:
             self._throttle.hold(assignment, Hold.DRAIN)
         self._forget_waiting(everything)
-        return await self._idle(everything, deadline)
+        return everything
 
     def abort(self) -> None:
         """Drop everything at once; nothing more is committed."""
@@ -223,23 +233,12 @@ class Intake:
         for assignment in ending:
             assignment.ending = True
             self._gate.forget(assignment)
-            _give_up(message for message in assignment.running if message.waiting)
-
-    async def _idle(self, ending: Sequence[Assignment], deadline: Deadline) -> int:
-        """Wait until nothing of these runs; what still does at the deadline is cancelled and counted."""
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                await asyncio.gather(*(_until_idle(assignment) for assignment in ending))
-        except TimeoutError:
-            left = [message for assignment in ending for message in assignment.running]
-            _give_up(left)
-            return len(left)
-        return 0
+            give_up(message for message in assignment.running if message.waiting)
 
     def _end(self, ending: Iterable[Assignment]) -> None:
         for assignment in ending:
             assignment.open = False
-            _give_up(assignment.running)
+            give_up(assignment.running)
             self._assignments.pop(assignment.partition, None)
 
 
@@ -248,16 +247,7 @@ def _cost(message: Message) -> float:
     return 1.0 + message.size / _USUAL_SIZE
 
 
-def _until_idle(assignment: Assignment) -> Awaitable[None]:
-    async def wait() -> None:
-        while assignment.running:
-            assignment.idle.clear()
-            await assignment.idle.wait()
-
-    return wait()
-
-
-def _give_up(messages: Iterable[Message]) -> None:
+def give_up(messages: Iterable[Message]) -> None:
     """Cancel their tasks and calls; what has begun neither sees the mark by itself: a task that has not run never would."""
     for message in list(messages):
         message.given_up = True

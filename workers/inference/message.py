@@ -62,6 +62,7 @@ class Message:
         "first_token",
         "given_up",
         "instance",
+        "key",
         "lane",
         "marks",
         "model_seconds",
@@ -93,6 +94,7 @@ class Message:
             self.marks.attempts, self.marks.deferrals, None if first is None else first / 1000
         )
         self.request: Request | None = None  # until it is decoded
+        self.key = ""  # of its outcome, once it is decoded
         self.asked: Request | None = None  # the same, with the conversation that it goes on with
         self.wire = WireFormat.JSON
         self.deadline: float | None = None

@@ -5,20 +5,17 @@ is recorded before its response is published: killed in between, the next worker
 """
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
 import structlog
 from prometheus_client import Counter
 
-from schemas.envelope import Request
 from workers.core.errors import UnreachableError
 from workers.core.metrics import CALLS_SAVED, STORE_FAILURES, Metrics
-from workers.core.ports import Answer, Busy, Claim, Claimed, OutcomeStore, Recorded, Recording, Usage
+from workers.core.ports import Answer, Busy, Claim, Claimed, OutcomeStore, Recorded, Recording
+from workers.inference.recorded import answer_of, outcome_of
 
 log = structlog.get_logger()
 
@@ -52,21 +49,6 @@ Start = Lease | Answer | Later | None
 """None: no store can be asked and the topology says to go on, or what is on record makes no sense."""
 
 
-def key_of(request: Request) -> str:
-    """What makes two messages the same: source, id and payload.
-
-    Two systems may both count from 1, and a producer that reuses an id for another question must not get the answer
-    of the first.
-    """
-    what = [request.source, request.message_id, request.payload.model_dump(exclude_unset=True)]
-    try:
-        identity = orjson.dumps(what, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        # Numbers beyond 64 bits and half surrogate pairs, which a payload may hold.
-        identity = json.dumps(what, sort_keys=True, default=str).encode("ascii")
-    return hashlib.blake2b(identity, digest_size=16).hexdigest()
-
-
 class OncePerId:
     """The leases of one worker process."""
 
@@ -91,10 +73,6 @@ class OncePerId:
     def waiting(self) -> bool:
         """Whether messages wait for a store that is down."""
         return self._down and self._policy.wait_for_store
-
-    async def begin(self, request: Request) -> Start:
-        """Take the lease on a request's id, or learn what it was answered."""
-        return await self.claim(key_of(request))
 
     async def claim(self, key: str) -> Start:
         """Take the lease on a key, or learn what is on record for it."""
@@ -123,7 +101,7 @@ class OncePerId:
 
     def _recorded(self, outcome: bytes) -> Answer | None:
         try:
-            answer = _answer(outcome)
+            answer = answer_of(outcome)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             # Of another version, or somebody else's: a second call costs less than a message that no worker survives.
             log.warning("recorded_outcome_unreadable", why=type(error).__name__)
@@ -204,22 +182,3 @@ class OncePerId:
         if self._down:
             self._down = False
             log.info("outcome_store_up")
-
-
-def outcome_of(answer: Answer) -> bytes:
-    usage = answer.usage
-    return orjson.dumps(
-        {
-            "text": answer.text,
-            "model": answer.model,
-            "finish_reason": answer.finish_reason,
-            "usage": None if usage is None else usage._asdict(),
-            "choices": answer.choices,
-        }
-    )
-
-
-def _answer(outcome: bytes) -> Answer:
-    fields = orjson.loads(outcome)
-    usage = fields.pop("usage")
-    return Answer(**fields, usage=Usage(**usage) if usage is not None else None)

@@ -28,6 +28,7 @@ from workers.inference.pool import Pool, Slot, TurnedAwayError
 from workers.inference.repeats import Repeats, under
 from workers.inference.steps import Steps
 from workers.inference.streaming import Chunks
+from workers.inference.waiting import acquire
 from workers.policies.fallback import Allowed, Chains
 from workers.policies.permits import permitted
 from workers.policies.retry import (
@@ -115,7 +116,7 @@ class Pipeline:
             self._pool.give_up(slot)
             return Rerouted(targets[0], targets[1:])
         try:
-            return await self._repeats.process(message, request, slot, self._worked)
+            return await self._repeats.process(message, slot, self._worked)
         except MessageError as failure:
             return await self._again(message, failure)
         except TurnedAwayError:
@@ -235,7 +236,7 @@ class Pipeline:
         left = None if message.deadline is None else message.deadline - self._clock.monotonic()
         try:
             async with asyncio.timeout(left):
-                return await self._pool.acquire(message.record.key, avoid=message.instance)
+                return await acquire(self._pool, message.record.key, avoid=message.instance)
         except TimeoutError as error:
             raise PermanentError(
                 ErrorClass.EXPIRED, "its deadline passed while no instance was free"

@@ -7,7 +7,7 @@ of it. Nobody else knows how many instances there are.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from schemas.fleet_state import InstanceState
 from workers.core.clock import LOOP_SLACK, Clock, SystemClock
@@ -123,19 +123,20 @@ class Pool:
         """A slot for a call of a message with this key; never None while there is `room`."""
         return self._choose(key, None)
 
-    async def acquire(self, key: bytes | None, avoid: str | None = None) -> Slot:
-        """Wait for a slot, first come first served; of another instance than `avoid` where there is room."""
+    def wait(self, key: bytes | None, avoid: str | None = None) -> "asyncio.Future[Slot]":
+        """A slot, first come first served; of another instance than `avoid` where there is room. See `waiting.acquire`."""
+        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         slot = self._choose(key, avoid) if not self._waiters else None
         if slot is not None:
-            return slot
-        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._waiters.append((future, key, avoid))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.give_up(future.result())
-            raise
+            future.set_result(slot)
+        else:
+            self._waiters.append((future, key, avoid))
+        return future
+
+    def forget(self, future: "asyncio.Future[Slot]") -> None:
+        """Whoever waited does not want its slot any more."""
+        if future.done() and not future.cancelled():
+            self.give_up(future.result())
 
     def give_back(self, slot: Slot, failure: MessageError | None, seconds: float) -> None:
         """The call is over: answered in `seconds`, or failed."""
@@ -150,12 +151,11 @@ class Pool:
             slot.instance.abandon(slot.ticket)
         self._serve()
 
-    async def close(self) -> None:
+    def close(self) -> Awaitable[object]:
         """Let go of the instances' connections."""
         if self._timer is not None:
             self._timer.cancel()
-        for instance in self._instances:
-            await instance.backend.close()
+        return asyncio.gather(*[instance.backend.close() for instance in self._instances])
 
     def _choose(self, key: bytes | None, avoid: str | None) -> Slot | None:
         free = [instance for instance in self._instances if instance.free]

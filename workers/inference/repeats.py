@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-from schemas.envelope import Request
 from workers.core.ports import Answer
 from workers.inference.message import Answered, Message, Outcome
 from workers.inference.once import Later, Lease, OncePerId
@@ -26,13 +25,13 @@ class Repeats:
         self._acquire = acquire
         self._wait = wait
 
-    async def process(self, message: Message, request: Request, slot: Slot, work: Work) -> Outcome:
+    async def process(self, message: Message, slot: Slot, work: Work) -> Outcome:
         """Do `work` under a lease on the message's id, unless it was answered before. `work` gives the slot back.
 
         Raises `PermanentError` when the deadline passes while the message waits for its copy.
         """
         while True:
-            start = await self._begin(request, slot)
+            start = await self._begin(message, slot)
             if not isinstance(start, Later):
                 break
             self._give_up(slot)
@@ -46,9 +45,9 @@ class Repeats:
             return await work(message, slot)
         return await under(self._once, start, message, slot, work)
 
-    async def _begin(self, request: Request, slot: Slot) -> Lease | Answer | Later | None:
+    async def _begin(self, message: Message, slot: Slot) -> Lease | Answer | Later | None:
         try:
-            return await self._once.begin(request)
+            return await self._once.claim(message.key)
         except BaseException:
             self._give_up(slot)
             raise

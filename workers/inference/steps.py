@@ -3,7 +3,7 @@
 Without coroutines, so that it can be compiled; whoever waits is in `pipeline` and `express`.
 """
 
-from schemas.codec import decode_request
+from schemas.codec import read_request
 from schemas.envelope import Request
 from schemas.errors import DecodeError, ErrorClass, Stage
 from workers.core.clock import Clock
@@ -13,6 +13,7 @@ from workers.inference.attempts import Attempts
 from workers.inference.message import Message
 from workers.inference.policy import TargetPolicy
 from workers.inference.pool import Pool, Slot
+from workers.inference.recorded import key_of
 from workers.policies.expiry import UsualTime, deadline_of
 from workers.policies.retry import count
 
@@ -31,12 +32,13 @@ class Steps:
         """Decode it. Raises `PermanentError(schema)`."""
         record = message.record
         try:
-            request, message.wire = decode_request(
-                record.value, record.headers, received_ms=message.marks.received_ms
+            request, message.wire, payload = read_request(
+                record.value, record.headers, message.marks.received_ms
             )
         except DecodeError as error:
             raise PermanentError(ErrorClass.SCHEMA, str(error), stage=Stage.DECODE) from error
         message.request = message.asked = request
+        message.key = key_of(request.source, request.message_id, payload)
         message.deadline = deadline_of(
             request.timestamp, message.marks.deadline_ms, self._policy.expires_after, self._clock
         )

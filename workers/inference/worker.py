@@ -25,6 +25,7 @@ from workers.inference.dispatch import Dispatcher
 from workers.inference.flight import FlightPlan
 from workers.inference.gate import Gate
 from workers.inference.intake import Hooks, Intake, IntakePolicy
+from workers.inference.listening import Listening
 from workers.inference.meters import Meters
 from workers.inference.once import OncePerId
 from workers.inference.pipeline import Beside, Pipeline, Surroundings, TargetPolicy
@@ -102,6 +103,9 @@ class TargetWorker:
         beside = Beside(steps, self._chunks, ports.conversations, ports.cache, ports.admission)
         pipeline = Pipeline(setup.target, ports.pool, ports.once, around, beside, setup.names.knows)
         self._intake = Intake(ports.subscription, setup.intake, around.clock)
+        self._listening = Listening(
+            self._intake, ports.subscription, setup.intake.revoke_budget, around.clock
+        )
         self._gate = Gate(self.target, setup.valve, ports.metrics, around.clock)
         self._delivery = Delivery(ports.publisher, settlement, self._intake, tally, self._gate)
         ways = (pipeline, Shadows(setup.target, ports.pool, around.clock))
@@ -125,7 +129,7 @@ class TargetWorker:
         self._failed = failed
         self._delivery.when_failed(self._fail)
         self._dispatcher.when_failed(self._fail)
-        await self._intake.start(Hooks(self._dispatcher.fill, self._fail))
+        await self._listening.start(Hooks(self._dispatcher.fill, self._fail))
         self._ticking = asyncio.create_task(self._tick(), name=f"commits of {self.target}")
         for leases in self._leases:
             task = asyncio.create_task(leases.renew(), name=f"leases of {self.target}")
@@ -138,7 +142,7 @@ class TargetWorker:
         """
         # 1. Fetch no more. 2. Finish what is in flight; what can't be until the deadline is abandoned.
         # 3. An outcome counts as finished only when it is delivered, so nothing is left to flush.
-        abandoned = await self._intake.drain(_less(deadline))
+        abandoned = await self._listening.drain(_less(deadline))
         await _stop(self._ticking)
         # 4. Commit what is finished.
         committed = await self._committer.commit()

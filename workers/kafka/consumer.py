@@ -23,7 +23,7 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Listener
 from workers.core.records import Position, Received, TopicPartition
 from workers.kafka.commits import Offer
-from workers.kafka.holding import Holding
+from workers.kafka.holding import Holding, ends_of
 from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.polling import PollThread
 
@@ -193,9 +193,7 @@ class KafkaSubscription:
             self._next.update(ends)
             self._deliver(batch)
         elif admitted:
-            self._next.update(
-                {TopicPartition(record.topic, record.partition): record.offset + 1 for record in admitted}
-            )
+            self._next.update(ends_of(admitted))
             self._deliver(admitted)
 
     def _take_end(self, places: Collection[TopicPartition]) -> None:
@@ -215,9 +213,7 @@ class KafkaSubscription:
         self._releasing = False
         batch = self._holding.release()
         if batch:
-            self._next.update(
-                {TopicPartition(record.topic, record.partition): record.offset + 1 for record in batch}
-            )
+            self._next.update(ends_of(batch))
             self._deliver(batch)
         if self._holding.waiting:
             self._release_soon()

@@ -25,7 +25,7 @@ class Holding:
     def __init__(self) -> None:
         self.paused: set[TopicPartition] = set()
         self.full: frozenset[TopicPartition] = frozenset()
-        self._kept: dict[TopicPartition, deque[Received]] = {}
+        self._kept: dict[TopicPartition, deque[tuple[Received, int]]] = {}  # with its weight
         self._bytes: dict[TopicPartition, int] = {}
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
@@ -61,8 +61,8 @@ class Holding:
         for place in [place for place in self._kept if place not in self.paused]:
             kept = self._kept[place]
             for _ in range(min(CHUNK, len(kept))):
-                record = kept.popleft()
-                self._bytes[place] -= _weight(record)
+                record, size = kept.popleft()
+                self._bytes[place] -= size
                 released.append(record)
             if not kept:
                 self._drop(place)
@@ -87,8 +87,9 @@ class Holding:
         self._note_full(partitions)
 
     def _keep(self, place: TopicPartition, record: Received) -> None:
-        self._kept.setdefault(place, deque()).append(record)
-        self._bytes[place] = self._bytes.get(place, 0) + _weight(record)
+        size = _weight(record)
+        self._kept.setdefault(place, deque()).append((record, size))
+        self._bytes[place] = self._bytes.get(place, 0) + size
 
     def _drop(self, place: TopicPartition) -> None:
         self._kept.pop(place, None)
@@ -113,4 +114,12 @@ def _weight(record: Received) -> int:
 
 def ends_of(batch: Sequence[Received]) -> dict[TopicPartition, int]:
     """The next offset after this batch, by partition."""
-    return {TopicPartition(record.topic, record.partition): record.offset + 1 for record in batch}
+    ends: dict[TopicPartition, int] = {}
+    last: Received | None = None
+    for record in batch:  # which come partition by partition: a place is named once a run of them
+        if last is not None and (record.partition != last.partition or record.topic != last.topic):
+            ends[TopicPartition(last.topic, last.partition)] = last.offset + 1
+        last = record
+    if last is not None:
+        ends[TopicPartition(last.topic, last.partition)] = last.offset + 1
+    return ends

@@ -1,11 +1,9 @@
 """Records that may be dropped, over a producer of their own: they can't fill the queue of those that may not."""
 
-import asyncio
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from workers.core.deadlines import Deadline
 from workers.core.metrics import DELIVERY_FAILURES, EVENTS_DROPPED, Metrics
 from workers.core.records import Outgoing
 from workers.kafka.logs import client_logger
@@ -38,6 +36,9 @@ class PostBox:
         """Queue one record. Never blocks, never raises."""
         topic, key, value, headers, partition, timestamp = record
         try:
+            if not headers and partition is None and timestamp is None:  # an event: half the price
+                self._producer.produce(topic, value, key)
+                return
             headers_size(headers)  # the client dies of a name that UTF-8 can't hold
             self._producer.produce(
                 topic,
@@ -54,9 +55,12 @@ class PostBox:
         """Serve reports and log lines."""
         self._producer.poll(0)
 
-    async def close(self, deadline: Deadline) -> None:
-        """Flush until the deadline; what is left then counts as dropped."""
-        await asyncio.to_thread(self._producer.flush, deadline.remaining())
+    def flush(self, seconds: float) -> None:
+        """Wait until all is sent, for so long at most. Blocks."""
+        self._producer.flush(seconds)
+
+    def close(self) -> None:
+        """What is left counts as dropped."""
         self._producer.poll(0)  # the client's own errors stand in the same queue
         self._dropped.inc(len(self._producer))
         self._producer.purge(blocking=False)

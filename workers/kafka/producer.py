@@ -11,8 +11,9 @@ and polls without pause in its last millisecond.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -22,6 +23,7 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import FatalError, PermanentError, RelayError
 from workers.core.metrics import DELIVERY_FAILURES, Metrics
 from workers.core.records import Outgoing
+from workers.kafka.closing import close
 from workers.kafka.failures import is_no_partition, kafka_error, refused_record, refused_settings
 from workers.kafka.logs import client_logger
 from workers.kafka.posts import PostBox
@@ -178,17 +180,26 @@ class KafkaPublisher:
         if self._timer is None:
             self._schedule(asyncio.get_running_loop(), _IDLE_TICK)
 
-    async def close(self, deadline: Deadline) -> int:
+    def close(self, deadline: Deadline) -> Coroutine[Any, Any, int]:
         """See `Publisher`. Whoever still waits for a delivery then gets a `FatalError`. Idempotent."""
-        if self._open:
-            await asyncio.wait([delivery.done for delivery in self._open], timeout=deadline.remaining())
+        return close(self, self._posts, deadline)
+
+    @property
+    def under_way(self) -> list[asyncio.Future[None]]:
+        """Deliveries that are not over."""
+        return [delivery.done for delivery in self._open]
+
+    def give_up(self) -> int:
+        """Deliver nothing more; returns how many records are left. What is posted is still served."""
         undelivered = sum(delivery.left for delivery in self._open)
         self._fail(FatalError("the publisher was closed before this was delivered"))
-        await self._posts.close(deadline)
+        return undelivered
+
+    def stop(self) -> None:
+        """Look after nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return undelivered
 
     def forget(self, delivery: _Delivery) -> None:
         """A delivery is over."""

@@ -31,9 +31,9 @@ def client() -> HttpClient:
     return HttpClient("host:1", urlsplit("http://host:1"))
 
 
-def connection() -> tuple[Closed, HttpConnection]:
-    closed = Closed()
-    return closed, cast("HttpConnection", closed)
+def connected(client: HttpClient) -> HttpConnection:
+    """One of the client's connections."""
+    return HttpConnection(client._connections, asyncio.get_running_loop())
 
 
 async def waiting(client: HttpClient) -> "asyncio.Task[HttpConnection | None]":
@@ -47,8 +47,8 @@ async def test_a_connection_given_to_who_has_just_stopped_waiting_goes_to_the_ne
     client: HttpClient,
 ) -> None:
     first, second = await waiting(client), await waiting(client)
-    _, given = connection()
-    client.free(given)
+    given = connected(client)
+    client._connections.free(given)
     first.cancel()
     assert await second is given
     with pytest.raises(asyncio.CancelledError):
@@ -59,7 +59,7 @@ async def test_a_free_place_given_to_who_has_just_stopped_waiting_goes_to_the_ne
     client: HttpClient,
 ) -> None:
     first, second = await waiting(client), await waiting(client)
-    client.gone(connection()[1])
+    client._connections.gone(connected(client))
     first.cancel()
     assert await second is None
     with pytest.raises(asyncio.CancelledError):
@@ -69,10 +69,10 @@ async def test_a_free_place_given_to_who_has_just_stopped_waiting_goes_to_the_ne
 async def test_who_finds_two_closed_connections_one_after_the_other_gives_up(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed, given = connection()
+    closed = Closed()
 
     async def acquire(until: float) -> HttpConnection:
-        return given
+        return cast("HttpConnection", closed)
 
     monkeypatch.setattr(client, "_acquire", acquire)
     with pytest.raises(MessageError) as caught:

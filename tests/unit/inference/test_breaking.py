@@ -16,6 +16,7 @@ from workers.core.metrics import Metrics
 from workers.core.ports import Claimed
 from workers.core.records import Outgoing
 from workers.inference.pool import Pool, PoolRules, Seat, Slot, TurnedAwayError
+from workers.inference.waiting import acquire
 from workers.policies.balance import BalancePolicy
 from workers.policies.breaker import BreakerPolicy
 
@@ -261,7 +262,7 @@ async def test_somebody_notices_when_an_open_breaker_lets_calls_through_again() 
 async def test_those_who_wait_are_turned_away_when_the_last_breaker_opens() -> None:
     instances, _, _ = pool(MemoryBackend("i"), breaker=BreakerPolicy(min_calls=1), waits=False)
     slots = [taken(instances) for _ in range(10)]
-    waiting = asyncio.create_task(instances.acquire(None))
+    waiting = asyncio.create_task(acquire(instances, None))
     await asyncio.sleep(0)
     instances.give_back(slots[0], BROKEN, 0.1)
     with pytest.raises(TurnedAwayError):

@@ -16,8 +16,8 @@ from workers.core.deadlines import Deadline
 from workers.core.errors import TransientError
 from workers.core.ports import Answer, Call, Claim, Recording, Told
 from workers.core.records import Outgoing
-from workers.inference.once import outcome_of
 from workers.inference.pipeline import Pipeline
+from workers.inference.recorded import outcome_of
 from workers.stores.memory import MemoryOutcomeStore
 
 

@@ -12,7 +12,8 @@ from workers.core.clock import ManualClock
 from workers.core.errors import UnreachableError
 from workers.core.metrics import CALLS_SAVED, Metrics
 from workers.core.ports import Answer, Claim, Claimed, Usage
-from workers.inference.once import Later, Lease, OncePerId, OncePolicy, key_of
+from workers.inference.once import Later, Lease, OncePerId, OncePolicy
+from workers.inference.recorded import key_of
 from workers.stores.memory import MemoryOutcomeStore
 
 UNREADABLE = [b"", b"{}", b"[]", b"\xff", b'"text"', b'{"text": "a", "usage": null, "of": "a later version"}']
@@ -55,8 +56,13 @@ def store(clock: ManualClock) -> _DownStore:
     return _DownStore(window=60, lease=10, clock=clock)
 
 
+def key(request: Request) -> str:
+    """Of a request that was written with nothing but what was set."""
+    return key_of(request.source, request.message_id, request.payload.model_dump(exclude_unset=True))
+
+
 async def _lease(once: OncePerId, request: Request) -> Lease:
-    start = await once.begin(request)
+    start = await once.claim(key(request))
     assert isinstance(start, Lease)
     return start
 
@@ -65,26 +71,26 @@ async def test_a_repeated_message_gets_the_recorded_answer_whole_and_is_counted(
     metrics = Metrics()
     once = OncePerId("llm", store, OncePolicy(), metrics)
     await once.answered(await _lease(once, _request()), ANSWER)
-    assert await once.begin(_request()) == ANSWER
+    assert await once.claim(key(_request())) == ANSWER
     assert metrics.counter(CALLS_SAVED, "llm")._value.get() == 1
 
 
 async def test_the_same_id_of_another_source_is_another_message(store: _DownStore) -> None:
     once = OncePerId("llm", store, OncePolicy(), Metrics())
     await once.answered(await _lease(once, _request(source="a")), ANSWER)
-    assert isinstance(await once.begin(_request(source="b")), Lease)
+    assert isinstance(await once.claim(key(_request(source="b"))), Lease)
 
 
 async def test_the_copy_of_a_message_in_work_comes_later(store: _DownStore) -> None:
     first, second = (OncePerId("llm", store, OncePolicy(), Metrics()) for _ in range(2))
     await _lease(first, _request())
-    assert isinstance(await second.begin(_request()), Later)
+    assert isinstance(await second.claim(key(_request())), Later)
 
 
 async def test_a_failed_message_may_be_called_again_at_once(store: _DownStore) -> None:
     once = OncePerId("llm", store, OncePolicy(), Metrics())
     await once.failed(await _lease(once, _request()))
-    assert isinstance(await once.begin(_request()), Lease)
+    assert isinstance(await once.claim(key(_request())), Lease)
 
 
 async def test_a_lease_is_renewed_for_as_long_as_the_work_lasts(
@@ -103,15 +109,15 @@ async def test_a_lease_is_renewed_for_as_long_as_the_work_lasts(
 
     with pytest.raises(asyncio.CancelledError):
         await first.renew(sleep)
-    assert isinstance(await second.begin(_request()), Later)
+    assert isinstance(await second.claim(key(_request())), Later)
 
 
 async def test_with_the_store_down_the_topology_chooses_between_going_on_and_waiting(
     store: _DownStore,
 ) -> None:
     store.down = True
-    assert await OncePerId("llm", store, OncePolicy(), Metrics()).begin(_request()) is None
-    waits = await OncePerId("llm", store, OncePolicy(wait_for_store=True), Metrics()).begin(_request())
+    assert await OncePerId("llm", store, OncePolicy(), Metrics()).claim(key(_request())) is None
+    waits = await OncePerId("llm", store, OncePolicy(wait_for_store=True), Metrics()).claim(key(_request()))
     assert isinstance(waits, Later)
 
 
@@ -126,7 +132,7 @@ async def test_an_id_that_is_reused_for_another_question_gets_no_old_answer(stor
     once = OncePerId("llm", store, OncePolicy(), Metrics())
     await once.answered(await _lease(once, _request()), ANSWER)
     other = Request(message_id="m-1", source="web", payload=Payload(text="another"), timestamp=0)
-    assert isinstance(await once.begin(other), Lease)
+    assert isinstance(await once.claim(key(other)), Lease)
 
 
 async def test_any_payload_that_can_be_read_can_be_told_apart(store: _DownStore) -> None:
@@ -136,16 +142,16 @@ async def test_any_payload_that_can_be_read_can_be_told_apart(store: _DownStore)
     )
     request = Request(message_id="m-1", source="web", payload=odd, timestamp=0)
     await once.answered(await _lease(once, request), ANSWER)
-    assert await once.begin(request) == ANSWER
+    assert await once.claim(key(request)) == ANSWER
 
 
 @pytest.mark.parametrize("outcome", UNREADABLE)
 async def test_a_record_of_another_version_is_no_reason_to_stop(store: _DownStore, outcome: bytes) -> None:
-    key = key_of(_request())
-    claim = await store.claim(key)
+    lease = key(_request())
+    claim = await store.claim(lease)
     assert isinstance(claim, Claimed)
-    await store.record(key, claim.token, outcome)
-    assert await OncePerId("llm", store, OncePolicy(), Metrics()).begin(_request()) is None
+    await store.record(lease, claim.token, outcome)
+    assert await OncePerId("llm", store, OncePolicy(), Metrics()).claim(key(_request())) is None
 
 
 @given(st.text("a\\0\x00", min_size=1, max_size=4), st.text("a\\0\x00", min_size=1, max_size=4))
@@ -155,4 +161,4 @@ def test_different_messages_have_different_keys(source: str, message_id: str) ->
         whole = f"{source}\x00{message_id}"
         other = _request(whole[cut + 1 :] or "a", whole[:cut])
         same = (other.source, other.message_id) == (source, message_id)
-        assert same or key_of(other) != key_of(_request(message_id, source))
+        assert same or key(other) != key(_request(message_id, source))

@@ -38,7 +38,9 @@ async def test_an_answer_carries_id_usage_route_and_times_and_is_committed(world
     assert h.get(record.headers, h.TRACEPARENT) == "00-aa-bb-01"
 
 
-async def test_what_is_not_known_of_a_message_is_left_out_of_its_response_and_its_events(world: World) -> None:
+async def test_what_is_not_known_of_a_message_is_left_out_of_its_response_and_its_events(
+    world: World,
+) -> None:
     world.backend.then(Answer("with nothing but its text"), PermanentError(ErrorClass.UPSTREAM_4XX, "no"))
     world.send("a", "b")
     async with world.running():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from schemas.codec import decode_request, decode_response
+from schemas.codec import decode_response, read_request
 from schemas.response import Response
 from tests.support import eventually
 from workers.backends.memory import MemoryBackend
@@ -25,9 +25,10 @@ from workers.inference.admission import Admission
 from workers.inference.cached import Cached
 from workers.inference.conversation import Conversations
 from workers.inference.intake import IntakePolicy
-from workers.inference.once import OncePerId, OncePolicy, key_of
+from workers.inference.once import OncePerId, OncePolicy
 from workers.inference.pipeline import Surroundings, TargetPolicy
 from workers.inference.pool import Pool, PoolRules, Seat
+from workers.inference.recorded import key_of
 from workers.inference.throttle import Limits
 from workers.inference.worker import Ports, TargetSetup, TargetWorker
 from workers.kafka.memory import MemoryBroker, MemorySubscription
@@ -68,7 +69,8 @@ def envelope(message_id: str, **fields: object) -> bytes:
 
 def once_key(message_id: str) -> str:
     """The key of a message of `World.send` in the store of outcomes."""
-    return key_of(decode_request(envelope(message_id)).request)
+    request, _, payload = read_request(envelope(message_id), (), None)
+    return key_of(request.source, request.message_id, payload)
 
 
 class StoreThatIsDown(MemoryOutcomeStore):

@@ -1,0 +1,29 @@
+"""What the worker's compiled modules wait for: they have no coroutines of their own (see `setup.py`)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from workers.inference.pool import Pool, Slot
+
+T = TypeVar("T")
+
+
+async def acquire(pool: Pool, key: bytes | None, avoid: str | None = None) -> Slot:
+    """Wait for a slot, first come first served; of another instance than `avoid` where there is room."""
+    future = pool.wait(key, avoid)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        pool.forget(future)
+        raise
+
+
+async def told(asked: Awaitable[T], then: Callable[[T | Exception], None]) -> None:
+    """Tell what comes of asking, be it an exception."""
+    result: T | Exception
+    try:
+        result = await asked
+    except Exception as error:  # noqa: BLE001 - whoever asked knows what it means
+        result = error
+    then(result)
