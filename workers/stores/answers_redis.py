@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis.asyncio
-
 from workers.core.ports import Kept
 from workers.core.redact import redact
 from workers.stores.redis_batch import Batched
+from workers.stores.redis_link import RedisScript
 
 _SCRIPT = Path(__file__).with_name("answers.lua")
 
@@ -25,8 +24,7 @@ class RedisAnswerStore:
     def __init__(
         self, url: str, *, keep: float, size: int, timeout: float = 2.0, prefix: str = "relayfleet:answers:"
     ) -> None:
-        self._client = redis.asyncio.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-        self._script = self._client.register_script(_SCRIPT.read_text())
+        self._redis = RedisScript(url, _SCRIPT.read_text(), timeout)
         self._keep_ms = int(keep * 1000)
         self._size = size
         self._prefix = prefix
@@ -48,7 +46,7 @@ class RedisAnswerStore:
     async def close(self) -> None:
         """See `AnswerStore`."""
         await self._batched.close()
-        await self._client.aclose()
+        await self._redis.close()
 
     async def _run(self, operations: Sequence[_Operation]) -> list[Any]:
         arguments: list[bytes | str | int] = [self._keep_ms, self._size]
@@ -56,7 +54,7 @@ class RedisAnswerStore:
             arguments += (operation.name, operation.value)
         keys = [f"{self._prefix}index", f"{self._prefix}bytes"]
         keys += [f"{self._prefix}id:{operation.key}" for operation in operations]
-        results: list[Any] = await self._script(keys=keys, args=arguments)
+        results: list[Any] = await self._redis(keys, arguments)
         return results
 
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis.asyncio
-
 from workers.core.ports import Draw, Drawn
 from workers.core.redact import redact
 from workers.stores.redis_batch import Batched
+from workers.stores.redis_link import RedisScript
 
 _SCRIPT = Path(__file__).with_name("limits.lua")
 
@@ -22,8 +21,7 @@ class RedisLimitStore:
     """See `core.ports.LimitStore`. `timeout` in seconds."""
 
     def __init__(self, url: str, *, prefix: str, timeout: float = 2.0) -> None:
-        self._client = redis.asyncio.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-        self._script = self._client.register_script(_SCRIPT.read_text())
+        self._redis = RedisScript(url, _SCRIPT.read_text(), timeout)
         self._prefix = prefix
         self._batched: Batched[_Operation] = Batched(self._run, redact(url))
 
@@ -42,7 +40,7 @@ class RedisLimitStore:
     async def close(self) -> None:
         """See `LimitStore`."""
         await self._batched.close()
-        await self._client.aclose()
+        await self._redis.close()
 
     async def _do(self, name: str, draws: Sequence[Draw]) -> Drawn:
         which, wait = await self._batched.do(_Operation(name, draws))
@@ -55,5 +53,5 @@ class RedisLimitStore:
             arguments += (operation.name, len(operation.draws))
             for draw in operation.draws:
                 arguments += (draw.amount, draw.most, draw.rate, draw.ends_at)
-        results: list[Any] = await self._script(keys=keys, args=arguments)
+        results: list[Any] = await self._redis(keys, arguments)
         return results

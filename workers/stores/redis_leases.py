@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import redis.asyncio
-
 from workers.core.ports import Claim, Recording
 from workers.core.redact import redact
 from workers.stores.redis_batch import Batched
+from workers.stores.redis_link import RedisScript
 from workers.stores.redis_operations import Do, Operation, Script, claims, written
 
 _HERE = Path(__file__).parent
@@ -21,9 +20,8 @@ class RedisLeases:
     """What `OutcomeStore` and `AnswerCache` have in common. `timeout` in seconds."""
 
     def __init__(self, url: str, script: Script, timeout: float) -> None:
-        self._client = redis.asyncio.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
         text = "".join((_HERE / name).read_text() for name in ("leases.lua", script.file))
-        self._run_script = self._client.register_script(text)
+        self._redis = RedisScript(url, text, timeout)
         self._script = script
         self._batched: Batched[Operation] = Batched(self._run, redact(url))
 
@@ -58,9 +56,8 @@ class RedisLeases:
     async def close(self) -> None:
         """See the port."""
         await self._batched.close()
-        await self._client.aclose()
+        await self._redis.close()
 
     async def _run(self, operations: Sequence[Operation]) -> list[Any]:
-        keys, arguments = written(self._script, operations)
-        results: list[Any] = await self._run_script(keys=keys, args=arguments)
+        results: list[Any] = await self._redis(*written(self._script, operations))
         return results
