@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from workers.commands import broker, doctor, gateway, route, router, send, tail, topology, up, worker
+from workers.commands import broker, doctor, gateway, router, send, tail, topology, up, worker
 
 
 class LaterCommands(TyperGroup):
@@ -31,6 +31,15 @@ class LaterCommands(TyperGroup):
 
     def _app(self) -> typer.Typer:
         raise NotImplementedError
+
+
+class RouteCommands(LaterCommands):
+    """`relayfleet route`: numpy, which no process of the fleet needs to start."""
+
+    def _app(self) -> typer.Typer:
+        from workers.commands.route import app as routes
+
+        return routes
 
 
 class DeadLetterCommands(LaterCommands):
@@ -64,7 +73,9 @@ app.add_typer(gateway.app, name="gateway", rich_help_panel="Run")
 app.add_typer(broker.app, name="broker", rich_help_panel="Run")
 app.command(rich_help_panel="Use")(send.send)
 app.command(rich_help_panel="Use")(tail.tail)
-app.add_typer(route.app, name="route", rich_help_panel="Look")
+app.add_typer(
+    typer.Typer(cls=RouteCommands, help="The routes of the topology."), name="route", rich_help_panel="Look"
+)
 app.add_typer(
     typer.Typer(cls=DeadLetterCommands, help="Dead letters: see, understand, mend and replay them."),
     name="dlq",

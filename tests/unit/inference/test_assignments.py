@@ -114,6 +114,19 @@ async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: Wor
     assert world.answered == ["a"]
 
 
+async def test_a_call_that_is_given_up_makes_room_for_the_next_assignments(world: World) -> None:
+    world.concurrency = 1
+    world.backend.hold()
+    world.send("a")
+    async with world.running() as subscription:
+        await eventually(lambda: world.backend.in_flight == 1)
+        subscription.lose([PLACE])
+        subscription.assign([PLACE])
+        await eventually(lambda: len(world.backend.calls) == 2)
+        world.backend.release()
+        await eventually(lambda: world.committed_offset() == 1)
+
+
 async def test_a_delivery_under_way_when_the_partition_is_lost_does_not_count_for_its_next_assignment(
     world: World,
 ) -> None:
