@@ -51,7 +51,7 @@ wheel: tree ## dist/: a wheel of that, for this Python and machine
 
 test-compiled: compiled ## the tests of what is compiled, and of the whole chain in that form
 	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest tests/unit/inference tests/unit/policies tests/unit/backends \
-	  tests/unit/kafka tests/unit/test_codec_*.py tests/unit/test_schemas_headers.py tests/e2e/test_chain.py $(ARGS)
+	  tests/unit/kafka tests/unit/router tests/unit/test_codec_*.py tests/unit/test_schemas_headers.py tests/e2e/test_chain.py $(ARGS)
 
 check: $(STAMP) $(PROTO) ## linters, formatting, types, import contracts
 	$(BIN)/ruff check .

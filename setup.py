@@ -27,6 +27,7 @@ HOT = {
         "pool recorded settle steps tally throttle"
     ),
     "workers/kafka": "convert holding posts producer sizes",
+    "workers/router": "ledger outcomes planner report",
     "workers/stores": "redis_operations",
     "workers/policies": (
         "balance breaker cost expiry fallback finished lanes offsets permits retry turns valve window"

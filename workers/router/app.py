@@ -4,7 +4,7 @@ Faust acknowledges an event whose agent raised (its issues 527 and 315), so no e
 process before the next acknowledgement. It also loses events where an agent's concurrency is above one (606).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import faust
 from faust.streams import Stream
 from faust.tables import TableManager
 from faust.types import EventT, StreamT
+from mode import ServiceT
 
 from workers.core.errors import FatalError
 from workers.core.records import Received
@@ -60,6 +61,12 @@ class RouterApp(faust.App):
 
     def _create_directories(self) -> None:
         """No data directory: there are no tables."""
+
+    def on_init_dependencies(self) -> Iterable[ServiceT]:
+        """Without Faust's monitor, which keeps statistics of each event that nobody reads."""
+        services = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)
+        return services
 
     @property
     def slices(self) -> SliceConsumer:

@@ -1,13 +1,11 @@
 """Publishes what was planned for a batch, and tells logs and metrics. Done means: every record has its outcome in Kafka."""
 
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
-from schemas.errors import ErrorClass, Stage
-from schemas.events import EventFields, Step
-from workers.core import metrics as m
 from workers.core.clock import Clock
 from workers.core.errors import PermanentError
 from workers.core.events import EventLog
@@ -16,8 +14,7 @@ from workers.core.ports import Publisher
 from workers.core.records import Outgoing, Received
 from workers.router.outcomes import Outcome
 from workers.router.planner import Planner
-
-PROCESS = "router"
+from workers.router.report import Report
 
 log = structlog.get_logger()
 
@@ -31,8 +28,7 @@ class BatchRouter:
         self._planner = planner
         self._under_way: Counter[Planner] = Counter()  # batches
         self._publisher = publisher
-        self._events = events
-        self._metrics = metrics
+        self._report = Report(events, metrics)
         self._clock = clock
 
     def use(self, planner: Planner) -> None:
@@ -44,7 +40,7 @@ class BatchRouter:
         """The targets on whose topics messages may still be put."""
         return frozenset().union(*(planner.leads_to for planner in (self._planner, *self._under_way)))
 
-    def begin(self, records: Sequence[Received]) -> Awaitable[None]:
+    def begin(self, records: Sequence[Received]) -> Coroutine[Any, Any, None]:
         """Plan a batch and hand all of it to the publisher before returning, so batches keep their order.
 
         The result raises `FatalError` where delivery failed for good: then nothing may be acknowledged any more.
@@ -73,8 +69,7 @@ class BatchRouter:
         for outcome in outcomes:
             if outcome.shadow is not None and outcome.error is None:
                 self._publisher.post(outcome.shadow)
-        self._tell(outcomes, now_ms)
-        self._count(outcomes, self._clock.monotonic() - began)
+        self._report.tell(outcomes, now_ms, self._clock.monotonic() - began)
 
     def _over(self, planner: Planner) -> None:
         self._under_way[planner] -= 1
@@ -107,45 +102,3 @@ class BatchRouter:
             else:
                 published.append(record)
         return outcome._replace(outgoing=tuple(published))
-
-    def _tell(self, outcomes: list[Outcome], now_ms: float) -> None:
-        now = (
-            now_ms / 1000
-        )  # of the routing: told later than it happened, it must not seem to follow the worker's steps
-        for outcome in outcomes:
-            sender, decision = outcome.sender, outcome.decision
-            received: EventFields = {"queued_ms": max(0.0, now_ms - outcome.record.timestamp_ms)}
-            routed: EventFields = {}
-            if sender.source is not None:
-                received["source"] = routed["source"] = sender.source
-            self._events.emit(Step.RECEIVED, sender.message_id, received, now)
-            if decision is not None:
-                routed["target"] = decision.target
-                routed["rule"] = decision.rule
-            step = Step.ROUTED
-            if outcome.error is not None:
-                step = Step.DEAD_LETTERED if outcome.dead_lettered else Step.ANSWERED
-                routed["error_class"] = outcome.error
-                routed["position"] = outcome.record.position
-            self._events.emit(step, sender.message_id, routed, now)
-
-    def _count(self, outcomes: list[Outcome], seconds: float) -> None:
-        received = Counter(outcome.record.topic for outcome in outcomes)
-        for topic, count in received.items():
-            self._metrics.counter(m.RECEIVED, PROCESS, topic).inc(count)
-        routed = Counter(outcome.decision for outcome in outcomes if outcome.error is None)
-        for decision, count in routed.items():
-            if decision is not None:
-                self._metrics.counter(m.ROUTED, decision.target, decision.rule).inc(count)
-        told = Counter(
-            outcome.decision.target if outcome.decision else ""
-            for outcome in outcomes
-            if outcome.error is not None and outcome.sender.message_id is not None
-        )
-        for target, count in told.items():
-            self._metrics.counter(m.ANSWERED, target, "error").inc(count)
-        failed = Counter((outcome.error, outcome.stage) for outcome in outcomes if outcome.dead_lettered)
-        for (error, stage), count in failed.items():
-            labels = (error or ErrorClass.INTERNAL, stage or Stage.ROUTE)
-            self._metrics.counter(m.DEAD_LETTERED, PROCESS, *labels).inc(count)
-        self._metrics.histogram(m.STAGE_SECONDS, "", "publish").observe(seconds)

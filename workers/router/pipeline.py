@@ -4,8 +4,8 @@ Batches are acknowledged in the order they came and only when delivered; after o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from workers.core.records import Received
 
@@ -14,7 +14,7 @@ RECORDS_IN_FLIGHT = 4_000
 
 
 class _Batch(NamedTuple):
-    delivered: Awaitable[None]
+    delivered: asyncio.Task[None]
     acknowledge: Callable[[], object]
     size: int
 
@@ -24,13 +24,13 @@ class Pipeline:
 
     def __init__(
         self,
-        begin: Callable[[Sequence[Received]], Awaitable[None]],
+        begin: Callable[[Sequence[Received]], Coroutine[Any, Any, None]],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._begin = begin
         self._failed = failed
         self._batches: asyncio.Queue[_Batch] = asyncio.Queue(BATCHES_IN_FLIGHT)
-        self._room = asyncio.Condition()
+        self._room = asyncio.Event()  # set when something was acknowledged
         self._records = 0
         self._broken = False
 
@@ -41,15 +41,16 @@ class Pipeline:
 
     async def submit(self, records: Sequence[Received], acknowledge: Callable[[], object]) -> None:
         """Publish a batch; waits while too much is in flight, not for this batch. After a failure it waits for ever."""
-        async with self._room:
-            await self._room.wait_for(lambda: not self._broken and self._has_room(len(records)))
+        while self._broken or not self._has_room(len(records)):
+            self._room.clear()
+            await self._room.wait()
         self._records += len(records)
         try:
             delivered = self._begin(records)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, this batch is not delivered
             self._fail(error)
             return
-        await self._batches.put(_Batch(asyncio.ensure_future(delivered), acknowledge, len(records)))
+        await self._batches.put(_Batch(asyncio.create_task(delivered), acknowledge, len(records)))
 
     def _has_room(self, count: int) -> bool:
         return self._records == 0 or self._records + count <= RECORDS_IN_FLIGHT
@@ -64,9 +65,8 @@ class Pipeline:
                 self._fail(error)
                 return
             batch.acknowledge()
-            async with self._room:
-                self._records -= batch.size
-                self._room.notify_all()
+            self._records -= batch.size
+            self._room.set()
 
     def _fail(self, error: Exception) -> None:
         if not self._broken:

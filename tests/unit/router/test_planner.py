@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from schemas import headers as h
 from schemas.codec import decode_response
+from schemas.envelope import Payload, Request
 from schemas.errors import ErrorClass
 from tests.unit.router.support import envelope, received, topology
 from workers.core.clock import ManualClock
@@ -159,19 +160,20 @@ def test_an_event_without_a_time_counts_from_when_kafka_got_it() -> None:
     assert outcome.error is not ErrorClass.SCHEMA
 
 
-@pytest.mark.parametrize("step", ["_late_by", "_decode"])
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [(Payload, "session_id"), (Request, "timestamp")],
+    ids=["as it is read", "as it is routed"],
+)
 def test_a_fault_of_ours_ends_one_message_and_tells_nobody_its_text(
-    monkeypatch: pytest.MonkeyPatch, step: str
+    monkeypatch: pytest.MonkeyPatch, kind: type, field: str
 ) -> None:
-    def quote(*_: object, **__: object) -> None:
+    def quote(_: object) -> None:
         raise ValueError("can't make sense of my secret question")
 
-    if step == "_decode":
-        monkeypatch.setattr("workers.router.planner.decode_request", quote)
-    else:
-        monkeypatch.setattr(Planner, step, quote)
+    monkeypatch.setattr(kind, field, property(quote), raising=False)
     with capture_logs() as logs:
-        outcome = plan(envelope(text="my secret question"))
+        outcome = plan(envelope(source="iot", text="my secret question"))
     assert (outcome.error, outcome.dead_lettered) == (ErrorClass.INTERNAL, True)
     (line,) = logs
     assert (line["event"], line["error"]) == ("routing_bug", "ValueError")
