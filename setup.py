@@ -19,7 +19,7 @@ HOT = {
     "schemas": "headers",
     "schemas/codec": "jsontext models reader writer",
     "workers/backends": (
-        "fill http_begun http_connection http_head http_pool instances openai_request openai_response"
+        "counts fill http_begun http_connection http_head http_pool instances openai_request openai_response"
     ),
     "workers/core": "clock events figures records",
     "workers/inference": (

@@ -25,7 +25,7 @@ from workers.backends.http_client import HttpClient
 from workers.backends.http_connection import HttpResponse
 from workers.core.errors import MessageError, PermanentError
 
-Told = list[HttpResponse | MessageError]
+Told = list[HttpResponse | Exception]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ async def test_an_answer_is_told_once_and_the_connection_is_free_by_then() -> No
         told: Told = []
         again: Told = []
 
-        def ask_again(result: HttpResponse | MessageError) -> None:
+        def ask_again(result: HttpResponse | Exception) -> None:
             told.append(result)
             begin(client, again)
 

@@ -46,6 +46,8 @@ class Server:
         self.open = 0
         self.asked = 0
         self.url = ""
+        self.signs_in = asyncio.Event()
+        self.signs_in.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -65,6 +67,7 @@ class Server:
                     self.asked += 1
                     said = await self._reply(number, command)
                 else:
+                    await self.signs_in.wait()
                     said = b"+OK\r\n"
                 if said is None:
                     return
@@ -175,13 +178,91 @@ async def test_one_that_is_gone_is_waited_for_once(tmp_path: Path) -> None:
             assert await run(["k"], ["v"]) == [b"k", b"v"]
 
 
-async def test_a_call_whose_connection_breaks_is_made_again() -> None:
+async def test_a_call_whose_connection_breaks_is_not_made_again_for_it_may_have_run() -> None:
     async def breaks_once(connection: int, _: list[bytes]) -> bytes | None:
         return None if connection == 1 else b"+yes\r\n"
 
     async with serving(breaks_once) as server, script(server.url) as run:
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await run(["k"], ["v"])
+        assert server.asked == 1
         assert await run(["k"], ["v"]) == b"yes"
-        assert (server.connections, server.asked) == (2, 2)
+
+
+@pytest.mark.parametrize("code", ["LOADING Redis is", "READONLY You can't", "MASTERDOWN Link"])
+async def test_a_redis_that_can_do_nothing_yet_is_asked_again_on_another_connection(code: str) -> None:
+    async def later(connection: int, _: list[bytes]) -> bytes | None:
+        return b"+yes\r\n" if connection == 3 else f"-{code} ...\r\n".encode()
+
+    async with serving(later) as server, script(server.url) as run:
+        assert await run(["k"], ["v"]) == b"yes"
+
+
+async def test_one_that_can_do_nothing_for_long_says_why() -> None:
+    async def never(_: int, __: list[bytes]) -> bytes | None:
+        return b"-LOADING Redis is loading\r\n"
+
+    async with serving(never) as server, script(server.url, 0.1) as run:
+        with pytest.raises(redis.exceptions.ResponseError, match="LOADING"):
+            await run(["k"], ["v"])
+
+
+async def test_what_nobody_asked_for_is_nobodys_reply() -> None:
+    async def twice_at_first(connection: int, _: list[bytes]) -> bytes | None:
+        return b"+mine\r\n+stray\r\n" if connection == 1 else b"+next\r\n"
+
+    async with serving(twice_at_first) as server, script(server.url) as run:
+        assert await run(["k"], ["v"]) == b"mine"
+        assert await run(["k"], ["v"]) == b"next"
+
+
+async def test_a_url_that_asks_for_another_protocol_gets_this_one(tmp_path: Path) -> None:
+    port = free_port()
+    async with a_redis(tmp_path, port), script(f"redis://127.0.0.1:{port}/0?protocol=3") as run:
+        assert await run(["k"], ["v"]) == [b"k", b"v"]
+
+
+async def test_the_time_limit_of_the_url_counts() -> None:
+    late = asyncio.Event()
+
+    async def never(_: int, __: list[bytes]) -> bytes | None:
+        await late.wait()
+        return None
+
+    async with serving(never) as server, script(f"{server.url}?socket_timeout=0.1") as run:
+        with pytest.raises(redis.exceptions.TimeoutError, match=r"0\.1 s"):
+            await run(["k"], ["v"])
+        late.set()
+
+
+async def test_a_slow_sign_in_costs_one_call_and_the_next_has_its_connection() -> None:
+    async def yes(_: int, __: list[bytes]) -> bytes | None:
+        return b"+yes\r\n"
+
+    async with serving(yes) as server, script(f"{server.url}?socket_timeout=60", 60) as run:
+        server.signs_in.clear()
+        run._timeout = 0.1
+        with pytest.raises(redis.exceptions.TimeoutError, match="no connection"):
+            await run(["k"], ["v"])
+        assert server.asked == 0
+        run._timeout = LONG
+        server.signs_in.set()
+        assert await run(["k"], ["v"]) == b"yes"
+        assert server.connections == 1
+
+
+async def test_one_that_is_closed_connects_no_more(tmp_path: Path) -> None:
+    port = free_port()
+    async with a_redis(tmp_path, port), script(f"redis://127.0.0.1:{port}/0") as run:
+        await run.close()
+        with pytest.raises(redis.exceptions.ConnectionError, match="closed"):
+            await run(["k"], ["v"])
+
+
+async def test_a_socket_of_the_file_system_is_as_good(tmp_path: Path) -> None:
+    port, path = free_port(), tmp_path / "redis.sock"
+    async with a_redis(tmp_path, port, "--unixsocket", str(path)), script(f"unix://{path}") as run:
+        assert await run(["k"], ["v"]) == [b"k", b"v"]
 
 
 async def test_a_reply_that_comes_too_late_is_nobodys() -> None:
@@ -282,7 +363,10 @@ def test_over_tls_on_the_loop_of_workers(tmp_path: Path, trusted: bool) -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        test_a_call_whose_connection_breaks_is_made_again,
+        test_a_call_whose_connection_breaks_is_not_made_again_for_it_may_have_run,
+        test_what_nobody_asked_for_is_nobodys_reply,
+        test_a_slow_sign_in_costs_one_call_and_the_next_has_its_connection,
+        test_the_time_limit_of_the_url_counts,
         test_a_reply_that_comes_too_late_is_nobodys,
         test_who_gives_up_leaves_no_reply_for_the_next,
         test_what_is_not_redis_is_an_error,

@@ -8,7 +8,9 @@ import jsonpath
 import orjson
 from jsonpath import JSONPath
 
-from schemas.errors import ErrorClass
+from schemas.codec import jsontext
+from schemas.errors import DecodeError, ErrorClass
+from workers.backends.counts import is_count, together
 from workers.backends.http_errors import failure, status_class
 from workers.core.errors import MessageError, UsageError
 from workers.core.ports import Answer, Piece, Sink, Usage
@@ -64,8 +66,8 @@ class Extractor:
     def load(self, data: bytes | str, status: int | None = None) -> Any:
         """The JSON in these bytes. Raises `MessageError` where it is none."""
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            return jsontext.loads(data.encode() if isinstance(data, str) else data)
+        except (DecodeError, UnicodeEncodeError) as error:
             raise self._garbage("sent an answer that is not whole JSON", status) from error
 
     def answer(self, body: Any, status: int | None = None) -> Answer:
@@ -129,10 +131,10 @@ class Extractor:
     def _usage(self, body: Any) -> Usage | None:
         prompt = self._first(self._prompt_tokens, body)
         completion = self._first(self._completion_tokens, body)
-        if not (_is_count(prompt) or _is_count(completion)):
+        if not (is_count(prompt) or is_count(completion)):
             return None
-        prompt, completion = (value if _is_count(value) else 0 for value in (prompt, completion))
-        return Usage(prompt, completion, prompt + completion)
+        prompt, completion = (value if is_count(value) else 0 for value in (prompt, completion))
+        return Usage(prompt, completion, together(prompt, completion))
 
     def _first(self, path: JSONPath | None, body: Any) -> Any:
         found = self._all(path, body) if path is not None else ()
@@ -191,7 +193,3 @@ def _compiled(field: str, path: str) -> JSONPath:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -4,18 +4,17 @@ import asyncio
 from collections.abc import Callable
 
 from workers.backends.http_connection import HttpConnection, HttpResponse, Result, StaleError
-from workers.core.errors import MessageError
 from workers.core.ports import Answer, Told
 
-TellResponse = Callable[[HttpResponse | MessageError], None]
+TellResponse = Callable[[HttpResponse | Exception], None]
 
 
 def tell_answer(
-    read: Callable[[HttpResponse], Answer], told: Told, response: HttpResponse | MessageError
+    read: Callable[[HttpResponse], Answer], told: Told, response: HttpResponse | Exception
 ) -> None:
     """Tell what `read` makes of a response: an answer, or whatever it raises."""
     result: Answer | Exception
-    if isinstance(response, MessageError):
+    if isinstance(response, Exception):
         result = response
     else:
         try:
@@ -52,8 +51,8 @@ class Begun:
         self.head = head
         self._connection.send(self.data, self.until, limit, self.tell, streamed=False, head=head)
 
-    def tell(self, result: Result) -> None:
-        """What a connection tells."""
+    def tell(self, result: Result | Exception) -> None:
+        """What a connection tells, or what asking again raised."""
         told = self._told
         if told is None:
             return
@@ -61,7 +60,7 @@ class Begun:
             self._task = self._again(self)
         else:
             self._told = None
-            assert isinstance(result, HttpResponse | MessageError)  # noqa: S101 - no stream was asked for
+            assert isinstance(result, HttpResponse | Exception)  # noqa: S101 - no stream was asked for
             told(result)
 
     def abandon(self) -> None:

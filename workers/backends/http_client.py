@@ -159,7 +159,7 @@ class HttpClient:
         left = max(0.0, begun.until - self._loop.time())
         try:
             _, response = await self._exchange(begun.data, left, streamed=False, head=begun.head)
-        except MessageError as error:
+        except Exception as error:  # noqa: BLE001 - whoever asked knows what a bug means
             response = error
         begun.tell(response)
 

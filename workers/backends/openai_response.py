@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
-import orjson
-
-from schemas.errors import ErrorClass
+from schemas.codec import jsontext
+from schemas.errors import DecodeError, ErrorClass
+from workers.backends.counts import is_count, together
 from workers.backends.http_errors import failure, status_class
 from workers.core.errors import MessageError
 from workers.core.ports import Answer, Usage
@@ -94,9 +94,10 @@ def _refine(error_class: ErrorClass, error: Any) -> tuple[ErrorClass, str | None
 
 
 def _load(data: bytes) -> Any:
+    """None for what is no JSON, and for what is nested deeper than we could write it again."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return jsontext.loads(data)
+    except DecodeError:
         return None
 
 
@@ -145,11 +146,7 @@ def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if not (_is_count(prompt) and _is_count(completion)):
+    if not (is_count(prompt) and is_count(completion)):
         return None
     total = usage.get("total_tokens")
-    return Usage(prompt, completion, total if _is_count(total) else prompt + completion)
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return Usage(prompt, completion, total if is_count(total) else together(prompt, completion))

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from schemas.errors import ErrorClass
+from schemas.codec import jsontext
+from schemas.errors import DecodeError, ErrorClass
 from workers.backends import openai_response
 from workers.backends.http_errors import failure
 from workers.backends.server_sent import EventReader
@@ -57,8 +56,8 @@ class StreamedAnswer:
             self._done = True
             return
         try:
-            body = orjson.loads(event)
-        except orjson.JSONDecodeError:
+            body = jsontext.loads(event)
+        except DecodeError:
             body = None
         if not isinstance(body, dict):
             raise self._failure(ErrorClass.UPSTREAM_5XX, "sent a piece of an answer that is not JSON")

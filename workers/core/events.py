@@ -1,7 +1,6 @@
 """`fleet_logs`: one event a step, written beside the message and never in its way."""
 
-import orjson
-
+from schemas.codec import jsontext
 from schemas.events import EventFields, Step
 from workers.core.clock import Clock
 from workers.core.ports import Publisher
@@ -32,4 +31,4 @@ class EventLog:
             **fields,
         }
         key = message_id.encode() if message_id is not None else None
-        self._publisher.post(Outgoing(self._topic, key, orjson.dumps(event)))
+        self._publisher.post(Outgoing(self._topic, key, jsontext.dumps(event)))

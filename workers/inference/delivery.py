@@ -56,7 +56,12 @@ class Delivery:
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
         records = [record for _, settled in batch for record in settled.records]
-        self._wait(told(self._publisher.deliver(records), partial(self._over, batch)))
+        try:
+            delivery = self._publisher.deliver(records)
+        except Exception as error:  # noqa: BLE001 - in a callback of the loop nobody else would hear of it
+            self._broke(error)
+        else:
+            self._wait(told(delivery, partial(self._over, batch), self._broke))
 
     def _over(self, batch: Sequence[Entry], error: Exception | None) -> None:
         if error is None:
@@ -64,7 +69,7 @@ class Delivery:
         elif isinstance(error, PermanentError):
             # One record is too large and none was written: find out which, and publish the others.
             alone = one_by_one(self._publisher, self._settlement, batch)
-            self._wait(told(alone, self._over_alone))
+            self._wait(told(alone, self._over_alone, self._broke))
         else:
             self._broke(error)
 

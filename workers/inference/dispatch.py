@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from workers.core.deadlines import Deadline
 from workers.inference.delivery import Delivery
 from workers.inference.express import Express
 from workers.inference.flight import FlightPlan
@@ -47,6 +48,11 @@ class Dispatcher:
     def send_express(self, plan: FlightPlan, once: OncePerId) -> None:
         """Let those messages go the express way that need no more."""
         self._express = Express(plan, self._pipeline, self._pool, once, self)
+
+    async def close(self, deadline: Deadline) -> None:
+        """Wait for what is under way between messages and the store."""
+        if self._express is not None:
+            await self._express.close(deadline)
 
     def when_failed(self, callback: Callable[[BaseException], None]) -> None:
         """Call this when something breaks that must not: the process has to stop."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from workers.core.deadlines import Deadline
 from workers.core.errors import MessageError
 from workers.core.ports import Answer
 from workers.inference.flight import Flight, FlightPlan
@@ -46,8 +47,8 @@ class Express:
         try:
             request = self._plan.steps.read(message)
             self._plan.steps.check_time(message)
-        except MessageError:
-            return False  # the pipeline finds the same, and knows what follows
+        except Exception:  # noqa: BLE001 - the pipeline finds the same, and knows what follows
+            return False
         if request.payload.stream:
             return False
         if not self._starting:
@@ -88,12 +89,21 @@ class Express:
         self._give_up(None, lease)
         self._walks.abandon(message)
 
+    def broke(self, flight: Flight, error: Exception) -> None:
+        """See `Ends`."""
+        self._broke([flight], error)
+
+    async def close(self, deadline: Deadline) -> None:
+        """Wait for what the store is being asked, so that no lease is taken after all are ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline.remaining())
+
     # -- many at a time ----------------------------------------------------------------------------------------------
 
     def _claim(self) -> None:
         flights, self._starting = self._starting, []
         asked = self._once.claim_all([flight.message.key for flight in flights])
-        self._ask(asked, partial(self._claimed, flights))
+        self._ask(asked, partial(self._claimed, flights), flights)
 
     def _claimed(self, flights: Sequence[Flight], starts: Sequence[Start] | Exception) -> None:
         if isinstance(starts, Exception):
@@ -110,7 +120,8 @@ class Express:
         leased = [(flight.lease, answer) for flight, answer in answered if flight.lease is not None]
         if leased:
             # Before a response is published: killed in between, the next worker finds the record and calls nobody.
-            self._ask(self._once.answered_all(leased), partial(self._recorded, answered))
+            recorded = partial(self._recorded, answered)
+            self._ask(self._once.answered_all(leased), recorded, [flight for flight, _ in answered])
         else:
             self._recorded(answered, None)
 
@@ -141,8 +152,10 @@ class Express:
             self._loop = asyncio.get_running_loop()
         self._loop.call_soon(work)
 
-    def _ask(self, asked: Awaitable[T], then: Callable[[T | Exception], None]) -> None:
+    def _ask(
+        self, asked: Awaitable[T], then: Callable[[T | Exception], None], flights: Sequence[Flight]
+    ) -> None:
         assert self._loop is not None  # noqa: S101 - nothing is asked before it is looked up
-        task = self._loop.create_task(told(asked, then))
+        task = self._loop.create_task(told(asked, then, partial(self._broke, flights)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

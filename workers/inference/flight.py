@@ -38,6 +38,9 @@ class Ends(Protocol):
     def left(self, message: Message, lease: Lease | None) -> None:
         """The message is left as it is, here or elsewhere it comes again."""
 
+    def broke(self, flight: "Flight", error: Exception) -> None:
+        """Something broke that must not: the message is left as it is, and the process has to stop."""
+
 
 class FlightPlan(NamedTuple):
     """What the flights of one target share."""
@@ -90,7 +93,7 @@ class Flight:
 
     def _call(self) -> None:
         plan, message, backend = self._plan, self.message, self.slot.instance.prompt
-        assert backend is not None  # noqa: S101 - see `Express.takes`
+        assert backend is not None  # noqa: S101 - see `Express.start`
         message.instance = backend.name
         self._began = plan.clock.monotonic()
         try:
@@ -104,6 +107,13 @@ class Flight:
             message.abandon = self._leave
 
     def _told(self, result: Answer | Exception) -> None:
+        """What the backend tells, from a callback of its connection: nobody there knows what an exception means."""
+        try:
+            self._over(result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
+            self._ends.broke(self, error)
+
+    def _over(self, result: Answer | Exception) -> None:
         plan, message = self._plan, self.message
         message.abandon = None
         if not isinstance(result, Answer | MessageError):

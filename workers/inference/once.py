@@ -115,7 +115,7 @@ class OncePerId:
 
     async def answered_all(self, answers: Sequence[tuple[Lease, Answer]]) -> None:
         """`answered` for each of these, in one round trip."""
-        recordings = [Recording(lease.key, lease.token, outcome_of(answer)) for lease, answer in answers]
+        recordings = self._recordings(answers)
         try:
             kept = await self._store.record_all(recordings)
         except UnreachableError as error:
@@ -127,6 +127,17 @@ class OncePerId:
         finally:
             for lease, _ in answers:
                 self._drop(lease)
+
+    def _recordings(self, answers: Sequence[tuple[Lease, Answer]]) -> list[Recording]:
+        """One that can't be written goes out without a record: it must not cost the others theirs."""
+        recordings: list[Recording] = []
+        for lease, answer in answers:
+            try:
+                recordings.append(Recording(lease.key, lease.token, outcome_of(answer)))
+            except TypeError:  # as JSON has it: too deep, or a number too large
+                log.warning("answer_unrecordable", token=lease.token)
+                self.abandon(lease)
+        return recordings
 
     async def failed(self, lease: Lease) -> None:
         """End the lease without a record, so that a replay or a retry calls again."""

@@ -19,11 +19,16 @@ async def acquire(pool: Pool, key: bytes | None, avoid: str | None = None) -> Sl
         raise
 
 
-async def told(asked: Awaitable[T], then: Callable[[T | Exception], None]) -> None:
-    """Tell what comes of asking, be it an exception."""
+async def told(
+    asked: Awaitable[T], then: Callable[[T | Exception], None], broke: Callable[[Exception], None]
+) -> None:
+    """Tell what comes of asking, be it an exception. `broke` hears of what telling it raises: nobody else would."""
     result: T | Exception
     try:
         result = await asked
     except Exception as error:  # noqa: BLE001 - whoever asked knows what it means
         result = error
-    then(result)
+    try:
+        then(result)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on as if nothing were
+        broke(error)

@@ -181,6 +181,7 @@ class TargetWorker:
         await self._ports.pool.close()
         for task in self._renewing:
             await _stop(task)
+        await self._dispatcher.close(deadline)
         for leases in self._leases:
             await leases.close()
         if self._ports.admission is not None:

@@ -47,21 +47,21 @@ class Batched(Generic[O]):
     async def close(self) -> None:
         """Wait until what was asked is done."""
         if self._sender is not None:
-            await asyncio.gather(self._sender, return_exceptions=True)
+            await asyncio.wait({self._sender})
 
     async def _send_waiting(self) -> None:
         while self._waiting:
             callers = self._next()
             operations = [operation for asked, _ in callers for operation in asked]
             try:
-                results = await self._run(operations)
+                _answer(callers, await self._run(operations))
+            except redis.exceptions.ResponseError as error:
+                _fail(callers, UnreachableError(f"Redis at {self._address} refuses: {_code(error)}"))
             except (redis.exceptions.RedisError, OSError) as error:
                 why = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
                 _fail(callers, UnreachableError(why))
             except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
                 _fail(callers, error)
-            else:
-                _answer(callers, results)
 
     def _next(self) -> list[_Caller[O]]:
         """The callers of the next batch: as many as fit, one at least."""
@@ -72,7 +72,17 @@ class Batched(Generic[O]):
         return callers
 
 
+def _code(error: redis.exceptions.ResponseError) -> str:
+    """The word that Redis puts first, as `OOM` or `READONLY`; the rest may quote what it was sent."""
+    word = str(error).partition(" ")[0]
+    return word if word.isalpha() and word.isupper() else type(error).__name__
+
+
 def _answer(callers: Sequence[_Caller[O]], results: Sequence[Any]) -> None:
+    """Raises `ValueError` where there is not a result for each, before anybody is told another's."""
+    wanted = sum(len(asked) for asked, _ in callers)
+    if len(results) != wanted:
+        raise ValueError(f"{len(results)} results of {wanted} operations")
     taken = 0
     for asked, future in callers:
         if not future.done():

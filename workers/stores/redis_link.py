@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 _FIRST_WAIT = 0.02  # seconds until a connection is tried for again
+_NOT_NOW = ("LOADING", "READONLY", "MASTERDOWN")  # what a Redis says that has run nothing and soon may
 Argument = bytes | str | int | float
 
 
@@ -29,8 +30,7 @@ class Link(asyncio.Protocol):
         self.open = True
 
     def ask(self, command: bytes) -> "asyncio.Future[Any]":
-        """Send it; gives the reply, or a `ConnectionError` of redis-py's."""
-        assert self._reply is None or self._reply.done()  # noqa: S101 - one at a time
+        """Send it, once the last one has its reply; gives the reply, or a `ConnectionError` of redis-py's."""
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(command)
         return self._reply
@@ -39,13 +39,11 @@ class Link(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._reader.feed(data)
         try:
-            reply = self._reader.gets()
+            while self.open and (reply := self._reader.gets()) is not False:
+                self._take(reply)
         except hiredis.ProtocolError as error:
             self._fail(error)
             self.close()
-            return
-        if reply is not False and self._reply is not None and not self._reply.done():
-            self._reply.set_result(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -57,6 +55,13 @@ class Link(asyncio.Protocol):
         self.open = False
         self._transport.abort()
 
+    def _take(self, reply: Any) -> None:
+        waiting, self._reply = self._reply, None
+        if waiting is None:
+            self.close()  # what nobody asked for would be taken for the reply to the next command
+        elif not waiting.done():
+            waiting.set_result(reply)
+
     def _fail(self, error: Exception | None) -> None:
         if self._reply is not None and not self._reply.done():
             why = type(error).__name__ if error is not None else "closed"
@@ -66,7 +71,8 @@ class Link(asyncio.Protocol):
 class RedisScript:
     """One Lua script in one Redis. Belongs to one event loop; one call at a time.
 
-    A Redis that starts again is waited for within `timeout` seconds, unless the last call had waited for it in vain.
+    A Redis that starts again is waited for within `timeout` seconds (the URL's `socket_timeout`, where it has one),
+    unless the last call had waited for it in vain. What may have run is not sent again: nobody knows whether it has.
     """
 
     def __init__(self, url: str, text: str, timeout: float) -> None:
@@ -74,52 +80,52 @@ class RedisScript:
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            protocol=2,
             retry=Retry(NoBackoff(), 0),  # that is done here
         )
         self._pool = client.connection_pool
+        # Not an argument, over which the URL's own would win: with RESP3 Redis says things that nobody asked for.
+        self._pool.connection_kwargs["protocol"] = 2
+        self._timeout = float(self._pool.connection_kwargs["socket_timeout"] or timeout)
         self._text = text
         self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()  # how Redis calls it
-        self._timeout = timeout
         self._link: Link | None = None
         self._connection: redis.asyncio.Connection | None = None
+        self._connecting: asyncio.Task[Link] | None = None
         self._waits = True
+        self._closed = False
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run it. Raises redis-py's `RedisError`, or `OSError`."""
         rest = (len(keys), *keys, *arguments)
         until = asyncio.get_running_loop().time() + self._timeout
-        try:
-            reply = await self._ask(_packed("EVALSHA", self._sha, *rest), until)
-            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                reply = await self._ask(_packed("EVAL", self._text, *rest), until)
-        except (redis.exceptions.RedisError, OSError):
-            self._waits = False
-            raise
-        self._waits = True
+        reply = await self._ask(_packed("EVALSHA", self._sha, *rest), until)
+        if _says(reply, "NOSCRIPT"):
+            reply = await self._ask(_packed("EVAL", self._text, *rest), until)
         if isinstance(reply, hiredis.ReplyError):
             raise redis.exceptions.ResponseError(str(reply))
         return reply
 
     async def close(self) -> None:
         """Let go of the connection."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
         await self._drop()
         await self._pool.aclose()
 
     async def _ask(self, command: bytes, until: float) -> Any:
-        """Ask until there is a reply: a connection that breaks is replaced."""
+        """Ask once there is a connection, and again where Redis can do nothing yet."""
+        loop = asyncio.get_running_loop()
         wait = _FIRST_WAIT
         while True:
-            try:
-                link = self._link
-                if link is None or not link.open:
-                    link = await self._connect()
-                return await self._reply(link, command, until)
-            except redis.exceptions.AuthenticationError:
-                raise
-            except (redis.exceptions.ConnectionError, OSError):
-                if not self._waits or asyncio.get_running_loop().time() + wait >= until:
-                    raise
+            link = await self._linked(until)
+            reply = await self._reply(link, command, until)
+            if not _says(reply, *_NOT_NOW):
+                return reply
+            link.close()
+            if loop.time() + wait >= until:
+                return reply
             await asyncio.sleep(wait)
             wait *= 2
 
@@ -138,6 +144,43 @@ class RedisScript:
         finally:
             alarm.cancel()
 
+    # -- connecting --------------------------------------------------------------------------------------------------
+
+    async def _linked(self, until: float) -> Link:
+        """The connection. One that breaks, or can't be had, is tried for again."""
+        loop = asyncio.get_running_loop()
+        wait = _FIRST_WAIT
+        while True:
+            if (link := self._link) is not None and link.open:
+                return link
+            if self._closed:
+                raise redis.exceptions.ConnectionError("closed")
+            try:
+                await self._connected(until)
+            except redis.exceptions.AuthenticationError:
+                raise
+            except (redis.exceptions.ConnectionError, OSError):
+                if not self._waits or loop.time() + wait >= until:
+                    self._waits = False
+                    raise
+                await asyncio.sleep(wait)
+                wait *= 2
+            else:
+                self._waits = True
+
+    async def _connected(self, until: float) -> Link:
+        """Connect, or wait for what an earlier call began: a slow one is not begun anew by each."""
+        loop = asyncio.get_running_loop()
+        task = self._connecting
+        if task is None or (task.done() and task.exception() is not None):
+            task = self._connecting = loop.create_task(self._connect())
+        await asyncio.wait({task}, timeout=until - loop.time())
+        if not task.done():
+            self._waits = False
+            raise redis.exceptions.TimeoutError(f"no connection within {self._timeout:g} s")
+        self._connecting = None
+        return task.result()
+
     async def _connect(self) -> Link:
         """redis-py connects, secures and signs in; from then on the connection is ours."""
         await self._drop()
@@ -154,6 +197,11 @@ class RedisScript:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+def _says(reply: Any, *codes: str) -> bool:
+    """Whether it is an error that begins with one of these."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(codes)
 
 
 def _packed(*words: Argument) -> bytes:

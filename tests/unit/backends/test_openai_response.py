@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.envelope import MAX_COUNT
 from schemas.errors import ErrorClass
 from workers.backends.openai_response import parse, refusal
 from workers.core.errors import MessageError, PermanentError, TransientError
@@ -84,6 +85,8 @@ def test_a_model_that_spent_its_tokens_thinking_answers_nothing() -> None:
         ({"prompt_tokens": -3}, None),
         ({"prompt_tokens": "3"}, None),
         ({"prompt_tokens": True}, None),
+        ({"prompt_tokens": 2**64 - 1}, None),
+        ({"prompt_tokens": MAX_COUNT, "completion_tokens": 1}, Usage(MAX_COUNT, 1, MAX_COUNT)),
         ([], None),
     ],
 )
@@ -208,3 +211,9 @@ def test_an_errors_text_is_never_repeated() -> None:
     result = refusal("h", 400, orjson.dumps({"error": error}), None)
     assert "CANARY" not in str(result)
     assert "bad_request" in result.reason
+
+
+def test_an_answer_nested_deeper_than_it_could_be_written_again_is_none() -> None:
+    deep = b'{"choices":[{"message":{"content":"x","deep":' + b"[" * 300 + b"]" * 300 + b"}}]}"
+    with pytest.raises(MessageError, match="not whole JSON"):
+        parse("h", 200, deep)

@@ -14,10 +14,11 @@ from workers.backends.memory import MemoryBackend
 from workers.core.clock import ManualClock
 from workers.core.deadlines import Deadline
 from workers.core.errors import TransientError
-from workers.core.ports import Answer, Call, Claim, Recording, Told
+from workers.core.ports import Answer, Call, Claim, Claimed, Recording, Told, Usage
 from workers.core.records import Outgoing
 from workers.inference.pipeline import Pipeline
 from workers.inference.recorded import outcome_of
+from workers.kafka.memory import MemoryPublisher
 from workers.stores.memory import MemoryOutcomeStore
 
 
@@ -145,6 +146,62 @@ async def test_a_bug_as_a_backend_is_asked_ends_one_message() -> None:
     assert error.code == ErrorClass.INTERNAL
     assert "secret" not in error.reason
     assert world.errors == []
+
+
+async def test_a_bug_once_the_answer_is_there_stops_the_process_and_commits_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("the secret prompt")
+
+    monkeypatch.setattr(MemoryPublisher, "post", broken)
+    world = World()
+    world.send("a", "b")
+    async with world.running():
+        await eventually(lambda: bool(world.errors))
+    assert isinstance(world.errors[0], KeyError)
+    assert world.committed is None
+
+
+async def test_a_bug_as_outcomes_are_published_stops_the_process_and_commits_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise OverflowError("a partition beyond 31 bits")
+
+    monkeypatch.setattr(MemoryPublisher, "deliver", broken)
+    world = World()
+    world.send("a", "b")
+    async with world.running():
+        await eventually(lambda: bool(world.errors))
+    assert isinstance(world.errors[0], OverflowError)
+    assert world.committed is None
+
+
+async def test_an_answer_that_can_not_be_recorded_goes_out_and_costs_its_neighbours_nothing() -> None:
+    store = Counting()
+    world = World(outcomes=store)
+    world.backend.then(world_answer()._replace(usage=Usage(2**64, 0, 2**64)))
+    world.send("a", "b", "c")
+    async with world.running():
+        await eventually(lambda: sorted(world.answered) == ["a", "b", "c"])
+        await eventually(lambda: not leased(store, "a"))
+    assert await store.claim(once_key("b")) == (outcome_of(world_answer()),)
+    assert isinstance(await store.claim(once_key("a")), Claimed)
+
+
+async def test_who_leaves_waits_for_what_the_store_is_being_asked() -> None:
+    store = Counting()
+    world = World(outcomes=store)
+    store.answers.clear()
+    world.send("a")
+    async with world.running():
+        await eventually(lambda: store.claimed == [1])
+        closing = asyncio.create_task(world.workers[0]._dispatcher.close(Deadline.after(NEVER)))
+        await world.turns()
+        assert not closing.done()
+        store.answers.set()
+        await closing
 
 
 async def test_a_bug_in_the_store_stops_the_process_and_commits_nothing() -> None:
