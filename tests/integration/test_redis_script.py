@@ -37,6 +37,11 @@ async def script(url: str, timeout: float = LONG) -> AsyncIterator[RedisScript]:
         await made.close()
 
 
+def breaks(run: RedisScript) -> bool:
+    """Whether it knows that its connection is gone."""
+    return run._link is not None and not run._link.open
+
+
 class Server:
     """A Redis that is none: it says yes to who signs in, and what the test says to scripts."""
 
@@ -149,6 +154,7 @@ async def test_a_connection_that_was_closed_while_it_was_idle_costs_nobody_anyth
     async with a_redis(tmp_path, port), script(f"redis://127.0.0.1:{port}/0") as run, Redis(port=port) as eye:
         await run(["k"], ["v"])
         assert await eye.client_kill_filter(_type="normal", skipme=True) == 1
+        await eventually(lambda: breaks(run))
         assert await run(["k"], ["v"]) == [b"k", b"v"]
 
 
@@ -157,6 +163,7 @@ async def test_a_redis_that_starts_again_is_waited_for(tmp_path: Path) -> None:
     async with script(f"redis://127.0.0.1:{port}/0") as run:
         async with a_redis(tmp_path, port):
             await run(["k"], ["v"])
+        await eventually(lambda: breaks(run))
         asked = asyncio.create_task(run(["k"], ["v"]))
         async with a_redis(tmp_path, port):
             assert await asked == [b"k", b"v"]
@@ -202,7 +209,7 @@ async def test_one_that_can_do_nothing_for_long_says_why() -> None:
     async def never(_: int, __: list[bytes]) -> bytes | None:
         return b"-LOADING Redis is loading\r\n"
 
-    async with serving(never) as server, script(server.url, 0.1) as run:
+    async with serving(never) as server, script(server.url, 2.0) as run:
         with pytest.raises(redis.exceptions.ResponseError, match="LOADING"):
             await run(["k"], ["v"])
 
@@ -268,14 +275,16 @@ async def test_a_socket_of_the_file_system_is_as_good(tmp_path: Path) -> None:
 async def test_a_reply_that_comes_too_late_is_nobodys() -> None:
     late = asyncio.Event()
 
-    async def slow_once(connection: int, _: list[bytes]) -> bytes | None:
-        if connection == 1:
+    async def slow_once(_: int, __: list[bytes]) -> bytes | None:
+        if server.asked == 2:
             await late.wait()
             return b"+late\r\n"
         return b"+in time\r\n"
 
-    async with serving(slow_once) as server, script(server.url, 0.2) as run:
-        with pytest.raises(redis.exceptions.RedisError):
+    async with serving(slow_once) as server, script(server.url) as run:
+        await run(["k"], ["v"])
+        run._timeout = 0.2
+        with pytest.raises(redis.exceptions.TimeoutError):
             await run(["k"], ["v"])
         run._timeout = LONG
         late.set()
