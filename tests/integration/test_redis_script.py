@@ -196,6 +196,27 @@ async def test_a_call_whose_connection_breaks_is_not_made_again_for_it_may_have_
         assert await run(["k"], ["v"]) == b"yes"
 
 
+async def test_connections_that_are_closed_at_once_are_not_made_without_pause() -> None:
+    async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.connections += 1
+        while (await reader.read(65536)).count(b"\r\nSETINFO\r\n") == 0:
+            writer.write(b"+OK\r\n")
+        writer.write(b"+OK\r\n+OK\r\n")
+        writer.transport.close()
+
+    async def no(_: int, __: list[bytes]) -> bytes | None:
+        return None
+
+    server, port = Server(no), free_port()
+    async with (
+        await asyncio.start_server(hangs_up, "127.0.0.1", port),
+        script(f"redis://127.0.0.1:{port}/0", 1.0) as run,
+    ):
+        with pytest.raises(redis.exceptions.RedisError):
+            await run(["k"], ["v"])
+        assert 1 <= server.connections < 20
+
+
 @pytest.mark.parametrize("code", ["LOADING Redis is", "READONLY You can't", "MASTERDOWN Link"])
 async def test_a_redis_that_can_do_nothing_yet_is_asked_again_on_another_connection(code: str) -> None:
     async def later(connection: int, _: list[bytes]) -> bytes | None:

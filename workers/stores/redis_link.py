@@ -179,7 +179,9 @@ class RedisScript:
             self._waits = False
             raise redis.exceptions.TimeoutError(f"no connection within {self._timeout:g} s")
         self._connecting = None
-        return task.result()
+        if not (link := task.result()).open:
+            raise redis.exceptions.ConnectionError("closed as soon as it was open")
+        return link
 
     async def _connect(self) -> Link:
         """redis-py connects, secures and signs in; from then on the connection is ours."""
