@@ -1,10 +1,9 @@
 """Starts messages while there is room for their calls, and sees each to its end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
-from workers.core.deadlines import Deadline
 from workers.inference.delivery import Delivery
 from workers.inference.express import Express
 from workers.inference.flight import FlightPlan
@@ -49,10 +48,10 @@ class Dispatcher:
         """Let those messages go the express way that need no more."""
         self._express = Express(plan, self._pipeline, self._pool, once, self)
 
-    async def close(self, deadline: Deadline) -> None:
-        """Wait for what is under way between messages and the store."""
-        if self._express is not None:
-            await self._express.close(deadline)
+    @property
+    def tasks(self) -> Collection[asyncio.Task[None]]:
+        """What is under way between messages and the store."""
+        return self._express.tasks if self._express is not None else ()
 
     def when_failed(self, callback: Callable[[BaseException], None]) -> None:
         """Call this when something breaks that must not: the process has to stop."""

@@ -6,11 +6,10 @@ each is a `Flight`. Whatever goes another way than most goes on with a task of i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import TypeVar
 
-from workers.core.deadlines import Deadline
 from workers.core.errors import MessageError
 from workers.core.ports import Answer
 from workers.inference.flight import Flight, FlightPlan
@@ -93,10 +92,10 @@ class Express:
         """See `Ends`."""
         self._broke([flight], error)
 
-    async def close(self, deadline: Deadline) -> None:
-        """Wait for what the store is being asked, so that no lease is taken after all are ended."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline.remaining())
+    @property
+    def tasks(self) -> Collection[asyncio.Task[None]]:
+        """What the store is being asked; to be waited for before leases are ended, so that none is taken after."""
+        return self._tasks
 
     # -- many at a time ----------------------------------------------------------------------------------------------
 

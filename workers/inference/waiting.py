@@ -1,9 +1,10 @@
 """What the worker's compiled modules wait for: they have no coroutines of their own (see `setup.py`)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+from workers.core.deadlines import Deadline
 from workers.inference.pool import Pool, Slot
 
 T = TypeVar("T")
@@ -17,6 +18,12 @@ async def acquire(pool: Pool, key: bytes | None, avoid: str | None = None) -> Sl
     except asyncio.CancelledError:
         pool.forget(future)
         raise
+
+
+async def settled(tasks: Collection[asyncio.Task[None]], deadline: Deadline) -> None:
+    """Wait for these, until the deadline at most."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=deadline.remaining())
 
 
 async def told(

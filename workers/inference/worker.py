@@ -35,6 +35,7 @@ from workers.inference.shadow import Shadows
 from workers.inference.steps import Steps
 from workers.inference.streaming import Chunks
 from workers.inference.tally import Tally
+from workers.inference.waiting import settled
 from workers.policies.valve import ValvePolicy
 
 log = structlog.get_logger()
@@ -181,7 +182,7 @@ class TargetWorker:
         await self._ports.pool.close()
         for task in self._renewing:
             await _stop(task)
-        await self._dispatcher.close(deadline)
+        await settled(self._dispatcher.tasks, deadline)
         for leases in self._leases:
             await leases.close()
         if self._ports.admission is not None:

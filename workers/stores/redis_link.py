@@ -122,9 +122,11 @@ class RedisScript:
             link = await self._linked(until)
             reply = await self._reply(link, command, until)
             if not _says(reply, *_NOT_NOW):
+                self._waits = True
                 return reply
             link.close()
-            if loop.time() + wait >= until:
+            if not self._waits or loop.time() + wait >= until:
+                self._waits = False
                 return reply
             await asyncio.sleep(wait)
             wait *= 2
@@ -165,8 +167,6 @@ class RedisScript:
                     raise
                 await asyncio.sleep(wait)
                 wait *= 2
-            else:
-                self._waits = True
 
     async def _connected(self, until: float) -> Link:
         """Connect, or wait for what an earlier call began: a slow one is not begun anew by each."""
@@ -179,6 +179,8 @@ class RedisScript:
             self._waits = False
             raise redis.exceptions.TimeoutError(f"no connection within {self._timeout:g} s")
         self._connecting = None
+        if task.cancelled():
+            raise redis.exceptions.ConnectionError("closed")
         if not (link := task.result()).open:
             raise redis.exceptions.ConnectionError("closed as soon as it was open")
         return link

@@ -18,6 +18,7 @@ from workers.core.ports import Answer, Call, Claim, Claimed, Recording, Told, Us
 from workers.core.records import Outgoing
 from workers.inference.pipeline import Pipeline
 from workers.inference.recorded import outcome_of
+from workers.inference.waiting import settled
 from workers.kafka.memory import MemoryPublisher
 from workers.stores.memory import MemoryOutcomeStore
 
@@ -197,7 +198,7 @@ async def test_who_leaves_waits_for_what_the_store_is_being_asked() -> None:
     world.send("a")
     async with world.running():
         await eventually(lambda: store.claimed == [1])
-        closing = asyncio.create_task(world.workers[0]._dispatcher.close(Deadline.after(NEVER)))
+        closing = asyncio.create_task(settled(world.workers[0]._dispatcher.tasks, Deadline.after(NEVER)))
         await world.turns()
         assert not closing.done()
         store.answers.set()
