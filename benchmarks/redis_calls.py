@@ -19,11 +19,11 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
-import workers.stores
 from workers.local.children import Child
 from workers.local.free_ports import Ports
 from workers.local.probes import redis_ready
 from workers.local.redis import redis_command, redis_server
+from workers.stores.redis_leases import text_of
 from workers.stores.redis_link import RedisScript
 from workers.stores.redis_operations import Do, Operation, Script, written
 
@@ -31,11 +31,6 @@ SCRIPT = Script("outcomes.lua", ["token"], [60_000, 60_000], "id:")
 IDS = (1, 5, 20, 64)
 TIMEOUT = 10.0  # seconds
 Ask = Callable[[Sequence[str], Sequence[bytes | str | int]], Awaitable[Any]]
-
-
-def _text() -> str:
-    here = Path(workers.stores.__file__).parent
-    return "".join((here / name).read_text() for name in ("leases.lua", SCRIPT.file))
 
 
 async def _cpu_us(ask: Ask, ids: int, calls: int, label: str) -> float:
@@ -48,8 +43,8 @@ async def _cpu_us(ask: Ask, ids: int, calls: int, label: str) -> float:
 
 async def _compare(url: str, runs: int, calls: int) -> None:
     client = redis.asyncio.from_url(url, socket_timeout=TIMEOUT)
-    theirs = client.register_script(_text())
-    ours = RedisScript(url, _text(), TIMEOUT)
+    theirs = client.register_script(text_of(SCRIPT))
+    ours = RedisScript(url, text_of(SCRIPT), TIMEOUT)
     ways: dict[str, Ask] = {"redis-py": lambda keys, args: theirs(keys=keys, args=args), "RedisScript": ours}
     _row("ids a call", [f"{way}, us a call" for way in ways])
     for ids in IDS:

@@ -2,12 +2,10 @@
 
 import asyncio
 import ipaddress
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import hiredis
 import pytest
 import redis.exceptions
 from cryptography import x509
@@ -17,6 +15,7 @@ from tests.integration.test_http_client_tls import certificate
 from tests.integration.test_local_parts import start
 from tests.processes import free_port
 from tests.scripted_http import Scenario, called, on_the_loop_of_workers
+from tests.scripted_redis import Server, serving
 from tests.support import eventually
 from workers.local.children import Child
 from workers.local.probes import redis_ready
@@ -25,7 +24,6 @@ from workers.stores.redis_link import RedisScript
 
 LONG = 60.0  # a time limit that ends nothing
 TEXT = "if ARGV[1] == 'fail' then return redis.error_reply('NO it is not') end return {KEYS[1], ARGV[1]}"
-Reply = Callable[[int, list[bytes]], Awaitable[bytes | None]]
 
 
 @asynccontextmanager
@@ -40,53 +38,6 @@ async def script(url: str, timeout: float = LONG) -> AsyncIterator[RedisScript]:
 def breaks(run: RedisScript) -> bool:
     """Whether it knows that its connection is gone."""
     return run._link is not None and not run._link.open
-
-
-class Server:
-    """A Redis that is none: it says yes to who signs in, and what the test says to scripts."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self.connections = 0
-        self.open = 0
-        self.asked = 0
-        self.url = ""
-        self.signs_in = asyncio.Event()
-        self.signs_in.set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open += 1
-        try:
-            await self._talk(self.connections, reader, writer)
-        finally:
-            self.open -= 1
-            writer.transport.abort()
-
-    async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        parser = hiredis.Reader()
-        while data := await reader.read(65536):
-            parser.feed(data)
-            while (command := parser.gets()) is not False:
-                if command[0].startswith(b"EVAL"):
-                    self.asked += 1
-                    said = await self._reply(number, command)
-                else:
-                    await self.signs_in.wait()
-                    said = b"+OK\r\n"
-                if said is None:
-                    return
-                writer.write(said)
-
-
-@asynccontextmanager
-async def serving(reply: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    server = Server(reply)
-    async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls) as listening:
-        scheme = "rediss" if tls else "redis"
-        server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0"
-        yield server
-        await eventually(lambda: server.open == 0)
 
 
 @asynccontextmanager

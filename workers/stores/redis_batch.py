@@ -55,11 +55,8 @@ class Batched(Generic[O]):
             operations = [operation for asked, _ in callers for operation in asked]
             try:
                 _answer(callers, await self._run(operations))
-            except redis.exceptions.ResponseError as error:
-                _fail(callers, UnreachableError(f"Redis at {self._address} refuses: {_code(error)}"))
             except (redis.exceptions.RedisError, OSError) as error:
-                why = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
-                _fail(callers, UnreachableError(why))
+                _fail(callers, unreachable(self._address, error))
             except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
                 _fail(callers, error)
 
@@ -70,6 +67,13 @@ class Batched(Generic[O]):
         while self._waiting and (size := size + len(self._waiting[0][0])) <= _MOST_AT_ONCE:
             callers.append(self._waiting.popleft())
         return callers
+
+
+def unreachable(address: str, error: Exception) -> UnreachableError:
+    """What to tell of an error of redis-py's, without what it may quote."""
+    if isinstance(error, redis.exceptions.ResponseError):
+        return UnreachableError(f"Redis at {address} refuses: {_code(error)}")
+    return UnreachableError(f"Redis at {address} does not answer ({type(error).__name__}); is it running?")
 
 
 def _code(error: redis.exceptions.ResponseError) -> str:

@@ -16,12 +16,16 @@ from workers.stores.redis_operations import Do, Operation, Script, claims, writt
 _HERE = Path(__file__).parent
 
 
+def text_of(script: Script) -> str:
+    """What Redis is sent of it."""
+    return "".join((_HERE / name).read_text() for name in ("leases.lua", script.file))
+
+
 class RedisLeases:
     """What `OutcomeStore` and `AnswerCache` have in common. `timeout` in seconds."""
 
     def __init__(self, url: str, script: Script, timeout: float) -> None:
-        text = "".join((_HERE / name).read_text() for name in ("leases.lua", script.file))
-        self._redis = RedisScript(url, text, timeout)
+        self._redis = RedisScript(url, text_of(script), timeout)
         self._script = script
         self._batched: Batched[Operation] = Batched(self._run, redact(url))
 

@@ -20,6 +20,14 @@ _NOT_NOW = ("LOADING", "READONLY", "MASTERDOWN")  # what a Redis says that has r
 Argument = bytes | str | int | float
 
 
+class _NotYetError(Exception):
+    """Nothing was run, and it may be soon; `why` is what to raise where it is waited for no longer."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class Link(asyncio.Protocol):
     """One connection, with one command under way at a time."""
 
@@ -28,6 +36,7 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._reply: asyncio.Future[Any] | None = None
         self.open = True
+        self.given_up = False
 
     def ask(self, command: bytes) -> "asyncio.Future[Any]":
         """Send it, once the last one has its reply; gives the reply, or a `ConnectionError` of redis-py's."""
@@ -54,6 +63,11 @@ class Link(asyncio.Protocol):
         """Let go of it; a reply that is still to come is nobody's."""
         self.open = False
         self._transport.abort()
+
+    def give_up(self) -> None:
+        """Close it, because its reply takes too long."""
+        self.given_up = True
+        self.close()
 
     def _take(self, reply: Any) -> None:
         waiting, self._reply = self._reply, None
@@ -115,32 +129,42 @@ class RedisScript:
         await self._pool.aclose()
 
     async def _ask(self, command: bytes, until: float) -> Any:
-        """Ask once there is a connection, and again where Redis can do nothing yet."""
+        """Ask once there is a connection and Redis can do something, unless it was waited for in vain before."""
         loop = asyncio.get_running_loop()
         wait = _FIRST_WAIT
         while True:
-            link = await self._linked(until)
-            reply = await self._reply(link, command, until)
-            if not _says(reply, *_NOT_NOW):
+            try:
+                reply = await self._ask_now(command, until)
+            except _NotYetError as early:
+                if not self._waits or loop.time() + wait >= until:
+                    self._waits = False
+                    raise early.why from early
+            else:
                 self._waits = True
-                return reply
-            link.close()
-            if not self._waits or loop.time() + wait >= until:
-                self._waits = False
                 return reply
             await asyncio.sleep(wait)
             wait *= 2
 
+    async def _ask_now(self, command: bytes, until: float) -> Any:
+        """Raises `_NotYetError` where the command did not run, and may later."""
+        link = self._link
+        if link is None or not link.open:
+            link = await self._connected(until)
+        reply = await self._reply(link, command, until)
+        if _says(reply, *_NOT_NOW):
+            link.close()
+            raise _NotYetError(redis.exceptions.ResponseError(str(reply)))
+        return reply
+
     async def _reply(self, link: Link, command: bytes, until: float) -> Any:
-        loop = asyncio.get_running_loop()
-        alarm = loop.call_at(until, link.close)
+        alarm = asyncio.get_running_loop().call_at(until, link.give_up)
         try:
             return await link.ask(command)
         except asyncio.CancelledError:
             link.close()
             raise
         except redis.exceptions.ConnectionError as error:
-            if loop.time() >= until:
+            if link.given_up:  # the clock doesn't tell: a timer may ring a moment early
                 raise redis.exceptions.TimeoutError(f"no reply within {self._timeout:g} s") from error
             raise
         finally:
@@ -148,28 +172,10 @@ class RedisScript:
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
-    async def _linked(self, until: float) -> Link:
-        """The connection. One that breaks, or can't be had, is tried for again."""
-        loop = asyncio.get_running_loop()
-        wait = _FIRST_WAIT
-        while True:
-            if (link := self._link) is not None and link.open:
-                return link
-            if self._closed:
-                raise redis.exceptions.ConnectionError("closed")
-            try:
-                await self._connected(until)
-            except redis.exceptions.AuthenticationError:
-                raise
-            except (redis.exceptions.ConnectionError, OSError):
-                if not self._waits or loop.time() + wait >= until:
-                    self._waits = False
-                    raise
-                await asyncio.sleep(wait)
-                wait *= 2
-
     async def _connected(self, until: float) -> Link:
         """Connect, or wait for what an earlier call began: a slow one is not begun anew by each."""
+        if self._closed:
+            raise redis.exceptions.ConnectionError("closed")
         loop = asyncio.get_running_loop()
         task = self._connecting
         if task is None or (task.done() and task.exception() is not None):
@@ -181,8 +187,14 @@ class RedisScript:
         self._connecting = None
         if task.cancelled():
             raise redis.exceptions.ConnectionError("closed")
-        if not (link := task.result()).open:
-            raise redis.exceptions.ConnectionError("closed as soon as it was open")
+        try:
+            link = task.result()
+        except redis.exceptions.AuthenticationError:
+            raise
+        except (redis.exceptions.ConnectionError, OSError) as error:
+            raise _NotYetError(error) from error
+        if not link.open:
+            raise _NotYetError(redis.exceptions.ConnectionError("closed as soon as it was open"))
         return link
 
     async def _connect(self) -> Link:

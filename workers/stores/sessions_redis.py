@@ -7,9 +7,9 @@ from typing import Any, cast
 import redis.asyncio
 import redis.exceptions
 
-from workers.core.errors import UnreachableError
 from workers.core.ports import KeptTurn, SessionBounds
 from workers.core.redact import redact
+from workers.stores.redis_batch import unreachable
 
 _SCRIPT = Path(__file__).with_name("sessions.lua")
 _ID_DIGITS = 32
@@ -50,5 +50,4 @@ class RedisSessionStore:
         try:
             return await asked
         except (redis.exceptions.RedisError, OSError) as error:
-            why = f"Redis at {self._address} does not answer ({type(error).__name__}); is it running?"
-            raise UnreachableError(why) from error
+            raise unreachable(self._address, error) from error

@@ -1,6 +1,8 @@
 """What is committed, and when: of assignments that last, that are revoked, that are lost, and of drains."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +102,9 @@ async def test_a_revocation_waits_for_the_calls_under_way_and_commits_them(world
     assert world.answered == ["running"]
 
 
-async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: World) -> None:
+@asynccontextmanager
+async def lost_and_called_again(world: World) -> AsyncIterator[None]:
+    """A message whose partition was lost in the middle of its call and came back, so that it is called again."""
     world.backend.hold()
     world.send("a")
     async with world.running() as subscription:
@@ -108,6 +112,11 @@ async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: Wor
         subscription.lose([PLACE])
         subscription.assign([PLACE])
         await eventually(lambda: len(world.backend.calls) == 2)
+        yield
+
+
+async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: World) -> None:
+    async with lost_and_called_again(world):
         assert world.committed_offset() in {None, 0}
         world.backend.release()
         await eventually(lambda: world.committed_offset() == 1)
@@ -116,13 +125,7 @@ async def test_a_late_completion_of_a_lost_assignment_commits_nothing(world: Wor
 
 async def test_a_call_that_is_given_up_makes_room_for_the_next_assignments(world: World) -> None:
     world.concurrency = 1
-    world.backend.hold()
-    world.send("a")
-    async with world.running() as subscription:
-        await eventually(lambda: world.backend.in_flight == 1)
-        subscription.lose([PLACE])
-        subscription.assign([PLACE])
-        await eventually(lambda: len(world.backend.calls) == 2)
+    async with lost_and_called_again(world):
         world.backend.release()
         await eventually(lambda: world.committed_offset() == 1)
 

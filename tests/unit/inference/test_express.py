@@ -76,6 +76,15 @@ def leased(store: MemoryOutcomeStore, message_id: str) -> bool:
     return entry is not None and entry.outcome is None
 
 
+async def stopped_by(bug: type[Exception], world: World) -> None:
+    """Two messages stop the process, and nothing is committed."""
+    world.send("a", "b")
+    async with world.running():
+        await eventually(lambda: bool(world.errors))
+    assert isinstance(world.errors[0], bug)
+    assert world.committed is None
+
+
 async def test_what_starts_together_is_claimed_together_and_recorded_together() -> None:
     store = Counting()
     world = World(concurrency=30, outcomes=store)
@@ -156,12 +165,7 @@ async def test_a_bug_once_the_answer_is_there_stops_the_process_and_commits_noth
         raise KeyError("the secret prompt")
 
     monkeypatch.setattr(MemoryPublisher, "post", broken)
-    world = World()
-    world.send("a", "b")
-    async with world.running():
-        await eventually(lambda: bool(world.errors))
-    assert isinstance(world.errors[0], KeyError)
-    assert world.committed is None
+    await stopped_by(KeyError, World())
 
 
 async def test_a_bug_as_outcomes_are_published_stops_the_process_and_commits_nothing(
@@ -171,12 +175,7 @@ async def test_a_bug_as_outcomes_are_published_stops_the_process_and_commits_not
         raise OverflowError("a partition beyond 31 bits")
 
     monkeypatch.setattr(MemoryPublisher, "deliver", broken)
-    world = World()
-    world.send("a", "b")
-    async with world.running():
-        await eventually(lambda: bool(world.errors))
-    assert isinstance(world.errors[0], OverflowError)
-    assert world.committed is None
+    await stopped_by(OverflowError, World())
 
 
 async def test_an_answer_that_can_not_be_recorded_goes_out_and_costs_its_neighbours_nothing() -> None:
@@ -206,12 +205,7 @@ async def test_who_leaves_waits_for_what_the_store_is_being_asked() -> None:
 
 
 async def test_a_bug_in_the_store_stops_the_process_and_commits_nothing() -> None:
-    world = World(outcomes=Faulty(window=1, lease=1))
-    world.send("a", "b")
-    async with world.running():
-        await eventually(lambda: bool(world.errors))
-    assert isinstance(world.errors[0], KeyError)
-    assert world.committed is None
+    await stopped_by(KeyError, World(outcomes=Faulty(window=1, lease=1)))
 
 
 async def test_what_is_given_up_while_its_lease_is_asked_for_is_called_by_nobody() -> None:
