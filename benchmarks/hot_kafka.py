@@ -56,5 +56,9 @@ class Subscription:
         """See `core.ports.Subscription`."""
         return {}
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `core.ports.Subscription`."""
+        return {}
+
     async def close(self, deadline: Deadline) -> None:
         """See `core.ports.Subscription`."""

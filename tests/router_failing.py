@@ -22,9 +22,11 @@ from workers.core.records import Outgoing
 from workers.core.settings import Settings
 from workers.core.topology.load import load_topology
 from workers.core.topology.names import Names
+from workers.kafka.admin import KafkaAdmin
+from workers.kafka.consumer import KafkaSubscription
+from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.producer import KafkaPublisher
-from workers.router.app import GroupSettings
-from workers.router.service import RouterDeps, RouterLimits, RouterService
+from workers.router.service import GroupNames, RouterDeps, RouterLimits, RouterService
 
 log = structlog.get_logger()
 
@@ -49,8 +51,12 @@ async def main(bootstrap: str, path: str, stuck_after: str = "3600") -> ExitCode
     topology = load_topology(Path(path), Settings.read().environment)
     names, metrics, clock = Names(topology), Metrics(), SystemClock()
     publisher = Failing({"bootstrap.servers": bootstrap}, metrics)
-    deps = RouterDeps(topology, publisher, EventLog(publisher, names.logs, "router", clock), metrics, clock)
-    group = GroupSettings(bootstrap, names.requests, names.router_group, member="only")
+    config: dict[str, object] = {"bootstrap.servers": bootstrap}
+    policy = SubscriptionPolicy(protocol="classic", instance_id="only")
+    subscription = KafkaSubscription(config, names.router_group, [names.requests], metrics, policy)
+    events = EventLog(publisher, names.logs, "router", clock)
+    deps = RouterDeps(topology, publisher, subscription, KafkaAdmin(config), events, metrics, clock)
+    group = GroupNames(names.requests, names.router_group)
     limits = RouterLimits(drain=1.0, stuck_after=float(stuck_after), look_every=0.2)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -139,6 +139,21 @@ async def test_lag_counts_what_the_listener_has_not_got(world: World) -> None:
     await eventually(lambda: lag_is(0))
 
 
+async def test_a_position_is_behind_what_the_listener_has_got(world: World) -> None:
+    topic, group, listener = world.topic(partitions=2), unique("group"), RecordingListener()
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    await fill(world, topic, 0, range(30))
+    subscription = await joined(world, group, topic, listener, 2)
+    await eventually(lambda: subscription.positions() == {first: 30, second: 0})
+    assert len(listener.received) == 30
+    subscription.pause([first])
+    await fill(world, topic, 0, range(20))
+    await fill(world, topic, 1, range(1))
+    await eventually(lambda: subscription.positions() == {first: 30, second: 1})
+    subscription.resume([first])
+    await eventually(lambda: subscription.positions() == {first: 50, second: 1})
+
+
 async def test_closing_calls_no_listener_and_gives_the_partitions_away(world: World) -> None:
     topic, group = world.topic(partitions=2), unique("group")
     first, second = RecordingListener(), RecordingListener()

@@ -251,3 +251,23 @@ async def test_the_marks_of_transactions_are_no_lag(world: KafkaWorld) -> None:
 
 async def _has_no_lag(subscription: KafkaSubscription, place: TopicPartition) -> bool:
     return (await subscription.lag()).get(place) == 0
+
+
+async def test_a_transaction_that_goes_on_ends_what_can_be_read(world: KafkaWorld) -> None:
+    topic, listener = world.topic(partitions=1), RecordingListener()
+    place = TopicPartition(topic, 0)
+    await world.publisher().deliver([Outgoing(topic, None, b"before")])
+    subscription = world.subscription(unique("group"), [topic])
+    await subscription.start(listener)
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": unique("transaction")})
+    await asyncio.to_thread(producer.init_transactions, 60)
+    producer.begin_transaction()
+    producer.produce(topic, b"in it")
+    await asyncio.to_thread(producer.flush, 60)
+    await eventually(lambda: subscription.positions() == {place: 1}, timeout=60)
+    assert await world.admin().end_offsets([topic]) == {place: (0, 1)}
+    await asyncio.to_thread(producer.abort_transaction, 60)
+    # The record that was taken back and the transaction's mark: behind them is the end, though nothing came.
+    await eventually(lambda: subscription.positions() == {place: 3}, timeout=60)
+    assert await world.admin().end_offsets([topic]) == {place: (0, 3)}
+    assert listener.values() == [b"before"]

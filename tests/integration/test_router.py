@@ -185,3 +185,11 @@ async def test_a_partition_that_is_added_is_soon_read(rig: RouterRig) -> None:
     await asyncio.to_thread(produce, rig.bootstrap, rig.requests, values, partition=1)
     assert len(await asyncio.to_thread(consume, rig.bootstrap, rig.llm, 11)) == 11
     assert await rig.end(router) == ExitCode.DONE
+
+
+async def test_a_router_that_gets_no_partition_is_ready(rig: RouterRig) -> None:
+    rig.prepare(partitions=1)
+    ports = [free_port() for _ in range(3)]
+    routers = [rig.start("--health-port", str(port)) for port in ports]
+    for router, port in zip(routers, ports, strict=True):
+        await rig.ready(router, port)

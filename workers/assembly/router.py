@@ -18,6 +18,12 @@ from workers.core.settings import Settings
 from workers.core.topology.live import LiveTopology
 from workers.core.topology.model import Topology
 from workers.core.topology.names import Names
+from workers.kafka.consumer import KafkaSubscription
+from workers.kafka.membership import SubscriptionPolicy
+from workers.kafka.security import client_config
+
+# How long the messages of a partition that was added wait for being noticed; by default 5 minutes.
+_NEW_PARTITIONS = {"topic.metadata.refresh.interval.ms": 10_000}
 
 if TYPE_CHECKING:
     from workers.router.service import RouterDeps, RouterService
@@ -33,33 +39,47 @@ async def open_router(
     member: str | None = None,
     live: LiveTopology | None = None,
 ) -> AsyncIterator["RouterService"]:
-    """A router, not running yet; see `GroupSettings` for `member`. Raises `UsageError` where topics are missing.
+    """A router, not running yet. Raises `UsageError` where topics are missing.
 
-    With `live`, which has the same topology, it follows that.
+    With `member` (unique in the group and the same after a restart) a restarted router has its partitions back at once
+    instead of when the old session ends. With `live`, which has the same topology, it follows that.
     """
     # Faust takes half a second to import, and only this process needs it.
-    from workers.router.app import GroupSettings
-    from workers.router.service import RouterDeps, RouterService
+    from workers.router.service import GroupNames, RouterDeps, RouterService
 
     topology = located(topology, settings, kafka)
-    names, clock = Names(topology), SystemClock()
+    names, clock, sizes = Names(topology), SystemClock(), TopicSizes()
     classifier = await asyncio.to_thread(open_classifier, topology, settings)
-    async with open_admin(topology, settings) as admin:
+    async with (
+        open_admin(topology, settings) as admin,
+        open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher,
+    ):
         targets = [names.target(target) for target in topology.targets]
         await require_topics(
             admin, [names.requests, names.responses, names.dead_letters, names.logs, *targets]
         )
-    sizes = TopicSizes()
-    async with open_publisher(topology, settings, metrics=metrics, sizes=sizes) as publisher:
+        subscription = KafkaSubscription(
+            {**client_config(topology.kafka), **_NEW_PARTITIONS},
+            names.router_group,
+            [names.requests],
+            metrics,
+            _membership(member),
+        )
         events = EventLog(publisher, names.logs, "router", clock)
-        deps = RouterDeps(topology, publisher, events, metrics, clock, classifier)
-        group = GroupSettings(topology.kafka.bootstrap, names.requests, names.router_group, member)
-        service = RouterService(deps, group)
+        deps = RouterDeps(topology, publisher, subscription, admin, events, metrics, clock, classifier)
+        service = RouterService(deps, GroupNames(names.requests, names.router_group))
         if live is None:
             yield service
             return
         async with _following(service, deps, live, settings, sizes):
             yield service
+
+
+def _membership(member: str | None) -> SubscriptionPolicy:
+    """The classic protocol: with it a killed router's partitions are others' after ten seconds whatever the broker says,
+    a router that gets none hears of it and is ready, and a static member that comes back is let in at once.
+    """
+    return SubscriptionPolicy(protocol="classic", instance_id=member, session_timeout=10.0)
 
 
 @asynccontextmanager

@@ -45,7 +45,7 @@ from workers.shell import (
 
 _CONNECT_TIMEOUT = 3.0
 _PORTS = {"http": 80, "ws": 80, "grpc": 50051, "kafka": 9092}
-_LIBRARIES = ("confluent-kafka", "faust-streaming", "aiokafka", "httptools", "redis")
+_LIBRARIES = ("confluent-kafka", "faust-streaming", "httptools", "redis")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,10 @@
 """`relayfleet router`: one router, until it is told to stop."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvloop
 
 from workers import assembly
 from workers.commands.serving import open_live, serve
@@ -43,9 +41,6 @@ def router(
     could not be delivered, 71 where nothing moved although there was lag, 130 where the drain was cut short.
     """
     configure_logging("router")
-
-    # For Faust's consumer thread, which makes a loop of its own: half the cost an event of asyncio's.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         live = open_live(topology, Settings.read(), kafka)
 

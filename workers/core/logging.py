@@ -15,7 +15,6 @@ from workers.core.redact import MASK, is_secret_name, redact
 
 _NOISY = (
     "faust",
-    "aiokafka",
     "mode",
     "asyncio",
     "httpx",

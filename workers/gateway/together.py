@@ -47,6 +47,10 @@ class Together:
             lags.update(await subscription.lag())
         return lags
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `Subscription`."""
+        return {place: at for each in self._by_topic.values() for place, at in each.positions().items()}
+
     async def close(self, deadline: Deadline) -> None:
         """See `Subscription`."""
         await asyncio.gather(*(subscription.close(deadline) for subscription in self._by_topic.values()))

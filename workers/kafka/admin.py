@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -28,6 +28,7 @@ from workers.core.records import Position, TopicPartition
 from workers.kafka.failures import is_passing, kafka_error, refused_settings, unreachable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_READABLE = IsolationLevel.READ_COMMITTED  # a transaction that goes on ends what can be read
 _GRACE = 2.0  # seconds after which a request that should have timed out is given up
 
 
@@ -238,16 +239,22 @@ class KafkaAdmin:
     async def _offsets(
         self, places: Iterable[TopicPartition], spec: OffsetSpec
     ) -> Mapping[TopicPartition, int]:
-        answers = await self._list({ClientPartition(*place): spec for place in places})
+        answers = await self._list({ClientPartition(*place): spec for place in places}, _READABLE)
         return {TopicPartition(place.topic, place.partition): info.offset for place, info in answers.items()}
 
-    async def _list(self, wanted: Mapping[ClientPartition, OffsetSpec]) -> dict[Any, Any]:
+    async def _list(
+        self,
+        wanted: Mapping[ClientPartition, OffsetSpec],
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[Any, Any]:
         """The offsets asked for; a partition that is new, or whose leader moves, is asked again."""
         deadline = Deadline.after(self._timeout)
         while True:
             try:
                 return await self._await_all(
-                    self._client.list_offsets(dict(wanted), request_timeout=self._timeout)
+                    self._client.list_offsets(
+                        dict(wanted), isolation_level=isolation, request_timeout=self._timeout
+                    )
                 )
             except UnreachableError as error:
                 if deadline.expired or not _leader_moves(error):

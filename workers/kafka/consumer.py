@@ -11,7 +11,7 @@ revocation, nor the other way round.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -59,7 +59,7 @@ class KafkaSubscription:
         self._releasing = False
         self._epochs: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
-        self._at_end: set[TopicPartition] = set()
+        self._at_end: dict[TopicPartition, int] = {}  # and the offset of that end
         self._revocations: set[asyncio.Task[None]] = set()
 
     # -- the port ------------------------------------------------------------------------------------------------
@@ -101,13 +101,22 @@ class KafkaSubscription:
         """See `Subscription`. The end of a paused partition is the one from before the pause."""
         if self._thread is None:
             return {}
-        # What lies between the last record and the end, where nothing is left to read, are a transaction's marks.
-        read = self._at_end - self._holding.keeping
+        read = self._read_to_the_end
         return {
             place: 0 if place in read else max(0, end - self._next.get(place, low))
             for place, (low, end) in self._thread.ends.items()
             if place in self._epochs and end >= 0
         }
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `Subscription`."""
+        read = self._read_to_the_end
+        return self._next | {place: end for place, end in self._at_end.items() if place in read}
+
+    @property
+    def _read_to_the_end(self) -> Collection[TopicPartition]:
+        """What lies between the last record of these and their end are a transaction's marks."""
+        return self._at_end.keys() - self._holding.keeping
 
     async def close(self, deadline: Deadline) -> None:
         """See `Subscription`. Returns at the deadline even if the broker has not confirmed that we left."""
@@ -138,9 +147,9 @@ class KafkaSubscription:
         self._handed += len(batch)
         self._put(partial(self._take, batch, ends))
 
-    def at_end(self, places: Collection[TopicPartition]) -> None:
+    def at_end(self, ends: Mapping[TopicPartition, int]) -> None:
         """See `LoopSide`."""
-        self._put(partial(self._take_end, places))
+        self._put(partial(self._take_end, ends))
 
     def assigned(
         self, positions: Mapping[TopicPartition, Position | None], epochs: Mapping[TopicPartition, int]
@@ -187,7 +196,7 @@ class KafkaSubscription:
 
     def _take(self, batch: list[Received], ends: Mapping[TopicPartition, int]) -> None:
         self._taken += len(batch)
-        self._at_end.difference_update(ends)
+        self._no_more_at_end(ends)
         admitted = self._holding.admit(batch, ends)
         if admitted is batch:
             self._next.update(ends)
@@ -196,8 +205,12 @@ class KafkaSubscription:
             self._next.update(ends_of(admitted))
             self._deliver(admitted)
 
-    def _take_end(self, places: Collection[TopicPartition]) -> None:
-        self._at_end.update(place for place in places if place in self._epochs)
+    def _take_end(self, ends: Mapping[TopicPartition, int]) -> None:
+        self._at_end.update((place, end) for place, end in ends.items() if place in self._epochs)
+
+    def _no_more_at_end(self, places: Iterable[TopicPartition]) -> None:
+        for place in places:
+            self._at_end.pop(place, None)
 
     def _deliver(self, batch: list[Received]) -> None:
         if self._listener is not None:
@@ -222,7 +235,7 @@ class KafkaSubscription:
         self, positions: Mapping[TopicPartition, Position | None], epochs: Mapping[TopicPartition, int]
     ) -> None:
         self._epochs.update(epochs)
-        self._at_end.difference_update(epochs)
+        self._no_more_at_end(epochs)
         self._next.update({place: at.offset for place, at in positions.items() if at is not None})
         if self._listener is not None:
             self._listener.assigned(positions)
@@ -273,7 +286,7 @@ class KafkaSubscription:
         for place in partitions:
             self._epochs.pop(place, None)
             self._next.pop(place, None)
-            self._at_end.discard(place)
+        self._no_more_at_end(partitions)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -117,6 +117,10 @@ class MemorySubscription:
         """See `Subscription`."""
         return {place: len(self._broker.logs[place]) - offset for place, offset in self.owned.items()}
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `Subscription`."""
+        return dict(self.owned)
+
     async def close(self, deadline: Deadline) -> None:
         """See `Subscription`."""
         self._listener = None

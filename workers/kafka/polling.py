@@ -45,8 +45,8 @@ class LoopSide(RebalanceSide, Interface):
     def records(self, batch: list[Received], ends: Mapping[TopicPartition, int]) -> None:
         """Records came; `ends` has the next offset of each partition in `batch`."""
 
-    def at_end(self, places: Collection[TopicPartition]) -> None:
-        """Nothing more can be read of these for now."""
+    def at_end(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Nothing more can be read of these for now; each with the offset of its end."""
 
     def failed(self, error: BaseException) -> None:
         """It is over."""
@@ -174,7 +174,9 @@ class PollThread:
         if batch:
             self._loop_side.records(batch, ends)
         if at_end:
-            self._loop_side.at_end([place for place, end in at_end.items() if ends.get(place, end) <= end])
+            self._loop_side.at_end(
+                {place: end for place, end in at_end.items() if ends.get(place, end) <= end}
+            )
 
     def _judge(self, error: KafkaError) -> None:
         """Raise for what polling on does not mend."""

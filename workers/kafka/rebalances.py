@@ -72,7 +72,10 @@ class Rebalances:
         consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
 
     def _assign(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
-        if not partitions or self._stopping.is_set():
+        if self._stopping.is_set():
+            return
+        if not partitions:  # others have them all: a place in the group none the less
+            self._loop_side.assigned({}, {})
             return
         positions = self._committed(consumer, partitions)
         starts = [

@@ -1,6 +1,4 @@
-"""The topology's Kafka security as librdkafka wants it, and as Python's own TLS does."""
-
-import ssl
+"""The topology's Kafka security as librdkafka wants it."""
 
 from pydantic import SecretStr
 
@@ -44,20 +42,6 @@ def _credentials(security: Security) -> Config:
         "ssl.key.password": _plain(security.key_password),
     }
     return {name: value for name, value in known.items() if value is not None}
-
-
-def ssl_context(security: Security) -> ssl.SSLContext | None:
-    """TLS for clients that take Python's context; None where the protocol has no TLS."""
-    if security.protocol not in {"SSL", "SASL_SSL"}:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.certificate_file is not None:
-            password = _plain(security.key_password)
-            context.load_cert_chain(security.certificate_file, security.key_file, password)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"kafka.security: a certificate or key file can't be read: {error}") from error
-    return context
 
 
 def _plain(secret: SecretStr | None) -> str | None:

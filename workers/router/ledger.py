@@ -5,7 +5,10 @@ replaces it. Work is noted when it is taken, so what is in flight is known, and 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from workers.core.records import Received, TopicPartition
 
 
 @dataclass(slots=True, eq=False)
@@ -18,10 +21,10 @@ class Slice:
 
 
 class Ledger:
-    """One partition during one assignment. A late end of a slice that was dropped changes nothing."""
+    """One partition during one assignment, which began where the group had `committed`."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, committed: int | None = None) -> None:
+        self.committed = committed
         self.committable: int | None = None
         self._pending: deque[Slice] = deque()
         self._end: int | None = None
@@ -41,8 +44,33 @@ class Ledger:
             self.committable = self._pending.popleft().next
 
     @property
+    def moved(self) -> bool:
+        """Whether there is something to commit."""
+        return self.committable is not None and self.committable != self.committed
+
+    @property
+    def position(self) -> int | None:
+        """The next offset that is not finished, as far as this member knows."""
+        return self.committed if self.committable is None else self.committable
+
+    @property
     def in_flight(self) -> int:
         """Offsets taken and not yet committable."""
         if not self._pending or self._end is None:
             return 0
         return self._end - self._pending[0].first
+
+
+def slices_of(records: Sequence[Received]) -> dict[TopicPartition, Slice]:
+    """One slice a partition. Records of a partition come in the order of their offsets."""
+    slices: dict[TopicPartition, Slice] = {}
+    last: Received | None = None
+    piece = Slice(0, 0)
+    for record in records:  # which come partition by partition: a place is named once a run of them
+        if last is None or record.partition != last.partition or record.topic != last.topic:
+            place = TopicPartition(record.topic, record.partition)
+            piece = slices.get(place) or Slice(record.offset, record.offset)
+            slices[place] = piece
+        piece.next = record.offset + 1
+        last = record
+    return slices

@@ -17,17 +17,17 @@ from workers.core.events import EventLog
 from workers.core.exit_codes import ExitCode
 from workers.core.health import Fact
 from workers.core.metrics import Metrics
-from workers.core.ports import Publisher
+from workers.core.ports import Admin, Publisher, Subscription
 from workers.core.records import TopicPartition
 from workers.core.topology.model import Topology
 from workers.policies.guess import Classifier
 from workers.policies.prefer import Speeds
-from workers.router.app import GroupSettings, RouterApp, build_app
+from workers.router.app import RouterApp, build_app
 from workers.router.batches import BatchRouter
 from workers.router.pipeline import Pipeline
 from workers.router.planner import Planner
 from workers.router.progress import Progress, Standing
-from workers.router.quiet import quieten
+from workers.router.reading import Reading
 from workers.router.standings import look
 
 log = structlog.get_logger()
@@ -37,11 +37,21 @@ _SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
+class GroupNames:
+    """What a router reads, and as whose member."""
+
+    topic: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class RouterDeps:
     """What the router is made of."""
 
     topology: Topology
     publisher: Publisher
+    subscription: Subscription
+    admin: Admin
     events: EventLog
     metrics: Metrics
     clock: Clock
@@ -67,7 +77,7 @@ def stop_hard(error: BaseException) -> NoReturn:
 
 
 def leave_hard(code: ExitCode) -> NoReturn:
-    """End the process with this code: Faust's consumer thread, which was not stopped, would keep it alive."""
+    """End the process with this code: nothing that is left may delay it."""
     os._exit(code)
 
 
@@ -77,7 +87,7 @@ class RouterService:
     def __init__(
         self,
         deps: RouterDeps,
-        group: GroupSettings,
+        group: GroupNames,
         limits: RouterLimits | None = None,
         failed: Callable[[BaseException], None] = stop_hard,
         leave: Callable[[ExitCode], None] = leave_hard,
@@ -89,9 +99,9 @@ class RouterService:
         planner = Planner(deps.topology, deps.clock, deps.classifier, deps.speeds)
         self._batches = BatchRouter(planner, deps.publisher, deps.events, deps.metrics, deps.clock)
         self._pipeline = Pipeline(self._batches.begin, failed)
+        self._reading = Reading(deps.subscription, failed)
         self._failed = failed
         self._leave = leave
-        self._app: RouterApp | None = None
         self._progress = Progress(self._limits.stuck_after)
         self._looked_at = deps.clock.monotonic()
         self._stopping = False
@@ -112,37 +122,29 @@ class RouterService:
 
     def ready(self) -> Fact:
         """Whether it is a member of its group and takes messages."""
-        app = self._app
-        if self._stopping or app is None or app._consumer is None:  # noqa: SLF001 - `consumer` would create one
-            return Fact("group", ok=False, why="stopping" if self._stopping else "starting")
-        if app.rebalancing or not app.slices.flow_active:
-            return Fact("group", ok=False, why="the group is rebalancing")
-        return Fact("group", ok=True, why=f"{len(app.slices.ledgers)} partitions with traffic")
+        if self._stopping or not self._reading.joined:
+            return Fact("group", ok=False, why="stopping" if self._stopping else "not joined")
+        return Fact("group", ok=True, why=f"{self._reading.partitions} partitions")
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
-        """Route until `stop` is set, then drain; returns after a clean drain, anything else ends the process here.
-
-        Raises `UnreachableError` where Kafka can't be joined, `UsageError` where its security can't be used.
-        """
-        # Faust's consumer and the router are two threads: waiting 5 ms for each other's turn showed in the hop's p99.
+        """Route until `stop` is set, then drain; returns after a clean drain, anything else ends the process here."""
+        # The thread that polls and the router take turns: waiting 5 ms for each other's showed in the hop's p99.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        quieten(self._deps.clock)
-        app = self._app = build_app(
-            self._group, self._deps.topology.kafka.security, self._pipeline, self._failed
-        )
-        settling = asyncio.create_task(self._pipeline.run(), name="settle")
-        looking = asyncio.create_task(self._look(app), name="watchdog")
+        app = build_app(self._group.group, self._group.topic, self._reading, self._pipeline, self._failed)
+        looking = asyncio.create_task(self._look(), name="watchdog")
+        keeping = [
+            asyncio.create_task(self._pipeline.run(), name="settle"),
+            asyncio.create_task(self._keep_committing(), name="commit"),
+        ]
         try:
             code = await self._run(app, stop, looking)
-        except UnreachableError:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, offsets are not safe any more
             self._failed(error)
             code = ExitCode.FATAL
         finally:
-            for task in (settling, looking):
+            for task in (looking, *keeping):
                 task.cancel()
-            await asyncio.gather(settling, looking, return_exceptions=True)
+            await asyncio.gather(looking, *keeping, return_exceptions=True)
         if code is not ExitCode.DONE:
             self._leave(code)
         return code
@@ -153,10 +155,8 @@ class RouterService:
         crashing = asyncio.create_task(app.wait_until_stopped(), name="crash")
         try:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done() and (error := starting.exception()) is not None:
-                raise UnreachableError(
-                    f"Kafka can't be joined at {self._group.bootstrap}: {error}"
-                ) from error
+            if starting.done():
+                starting.result()
             log.info("router_started", topic=self._group.topic, group=self._group.group)
             done, _ = await asyncio.wait({stopping, looking, crashing}, return_when=asyncio.FIRST_COMPLETED)
             if stopping in done:
@@ -168,24 +168,31 @@ class RouterService:
             for task in (starting, stopping, crashing):
                 task.cancel()
 
+    async def _keep_committing(self) -> None:
+        try:
+            await self._reading.keep_committing()
+        except Exception as error:  # noqa: BLE001 - whatever it is, offsets are not kept any more
+            self._failed(error)
+
     async def _drain(self, app: RouterApp) -> ExitCode:
-        """Faust's `stop` is: 1. stop the intake, 2. wait for what is in flight, 3. commit, 4. leave the group."""
+        """1. Take nothing more. 2. Wait for what is in flight. 3. Commit. 4. Leave the group. 5. Stop Faust."""
         self._stopping = True
         deadline = Deadline.after(self._limits.drain, self._deps.clock)
         log.info("router_draining", in_flight=self._pipeline.in_flight)
-        # Not `wait_for`: Faust swallows the cancellation while it waits for acknowledgements.
-        draining = asyncio.create_task(app.stop(), name="drain")
-        done, _ = await asyncio.wait({draining}, timeout=deadline.remaining())
-        if done:
-            draining.result()
-            return ExitCode.DONE
-        log.warning("drain_timed_out", seconds=self._limits.drain, so="what was in flight is routed again")
-        return ExitCode.ABORTED
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._reading.drain()
+        except (TimeoutError, UnreachableError) as error:
+            log.warning("drain_failed", error=repr(error), so="what is not committed is routed again")
+            return ExitCode.ABORTED
+        await self._deps.subscription.close(deadline)
+        await app.stop()
+        return ExitCode.DONE
 
-    async def _look(self, app: RouterApp) -> ExitCode:
+    async def _look(self) -> ExitCode:
         while True:
             await asyncio.sleep(self._limits.look_every)
-            standings = await look(app, _ANSWER_SECONDS)
+            standings = await look(self._reading, self._deps.admin, self._group.topic, _ANSWER_SECONDS)
             now = self._deps.clock.monotonic()
             self._looked_at = now
             self._show_lag(standings)

@@ -1,187 +1,112 @@
-"""How Faust reads for the router: slices of a partition instead of single records, and offsets kept by our ledger.
+"""How Faust reads for the router: batches of our own subscription instead of single records of aiokafka.
 
-One Faust event holds up to `SLICE_RECORDS` consecutive records of a partition, so Faust's cost an event (60 us) is paid
-once a slice. Acknowledging an event finishes its slice, and only the contiguous finished prefix is ever committed.
+Faust's transport is a port, of which its app asks little: this is that little. One event is a batch, so what Faust
+costs an event (60 us) is paid once a batch, and acknowledging an event finishes its batch. Faust is told of a single
+partition, through which everything comes: who owns which partitions is the business of `workers.router.reading`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
-from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
-from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
+from faust.transport.base import Transport
 from faust.types import TP
-from faust.types.transports import ConsumerT, SchedulingStrategyT
-from faust.types.tuples import ConsumerMessage, Message
-from mode import Service
-from mode.threads import MethodQueue
-from mode.utils.futures import notify
-from mode.utils.locks import Event
+from faust.types.tuples import Message
+from mode import Service, get_logger
 
-from workers.router.ledger import Ledger, Slice
-from workers.router.waits import FAUST_LOGGER, Calls, Direct
+from workers.router.reading import Batch, Reading
 
-SLICE_RECORDS = 500
-COMMIT_SECONDS = 0.05
-"""How long a finished slice may wait for its commit; what it bounds is how much a killed router repeats."""
+FAUST_LOGGER = get_logger("faust.relayfleet")
+"""For our subclasses of Faust's services, which would else log its small talk under our own names."""
 
 
-class SliceMessage(ConsumerMessage):
-    """A Faust message that stands for a slice. It has no value of its own: `records` are aiokafka's."""
+class BatchMessage(Message):
+    """A Faust message that stands for a batch. It has no value of its own."""
 
-    __slots__ = ("piece", "records")
+    use_tracking = False
 
-    def __init__(self, tp: TP, records: Sequence[Any], generation: int) -> None:
-        first, last = records[0], records[-1]
+    def __init__(
+        self, place: TP, batch: Batch, finished: Callable[[Batch], None], generation: int | None = None
+    ) -> None:
+        """`generation` must be the app's: Faust's streams pass over a message of another one."""
         super().__init__(
-            tp.topic,
-            tp.partition,
-            first.offset,
-            first.timestamp / 1000,
-            first.timestamp_type,
+            place.topic,
+            place.partition,
+            0,
+            0.0,
+            0,
             None,
             None,
             None,
             None,
-            tp=tp,
+            tp=place,
             generation_id=generation,
         )
-        self.records = records
-        self.piece = Slice(first.offset, last.offset + 1)
+        self.batch = batch
+        self._finished = finished
 
-
-class Slices(SchedulingStrategyT):
-    """Cuts what was fetched into slices, one partition after the other in turn."""
-
-    def __init__(self) -> None:
-        """Nothing to keep; Faust's base is abstract in this."""
-
-    @classmethod
-    def map_from_records(cls, records: Mapping[TP, list[Any]]) -> Any:
-        """The slices of each partition."""
-        return {
-            tp: [fetched[at : at + SLICE_RECORDS] for at in range(0, len(fetched), SLICE_RECORDS)]
-            for tp, fetched in records.items()
-        }
-
-    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Partition and slice, round robin."""
-        return self.records_iterator(self.map_from_records(records))
-
-    def records_iterator(self, index: Any) -> Iterator[tuple[TP, Any]]:
-        """See `iterate`."""
-        left = {TP(*tp): iter(slices) for tp, slices in index.items()}
-        while left:
-            for tp, slices in list(left.items()):
-                piece = next(slices, None)
-                if piece is None:
-                    del left[tp]
-                else:
-                    yield tp, piece
-
-
-class CommittedOnly(AIOKafkaConsumerThread):
-    """Faust's thread around aiokafka, which would also read what a transaction took back."""
-
-    logger = FAUST_LOGGER
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust sets it only where it writes in transactions itself; it is looked at when the consumer starts.
-        consumer._isolation_level = "read_committed"  # noqa: SLF001 - Faust has no setting for it
-        return consumer
-
-    @property
-    def method_queue(self) -> MethodQueue:
-        """See `QueueServiceThread`."""
-        if self._method_queue is None:
-            self._method_queue = Calls(loop=self.thread_loop, beacon=self.beacon)
-        return self._method_queue
-
-
-class SliceConsumer(Direct, AiokafkaConsumer):
-    """Faust's consumer with our bookkeeping of offsets."""
-
-    logger = FAUST_LOGGER
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.ledgers: dict[TP, Ledger] = {}
-        self._something_finished = Event()
-        super().__init__(*args, **kwargs)
-
-    def _new_consumer_thread(self) -> CommittedOnly:
-        return CommittedOnly(self, loop=self.loop, beacon=self.beacon)
-
-    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        message = SliceMessage(tp, record, self.app.consumer_generation_id)
-        self._ledger(tp).taken(message.piece)
-        return message
-
-    def _ledger(self, tp: TP) -> Ledger:
-        epoch = self.app.consumer_generation_id
-        ledger = self.ledgers.get(tp)
-        if ledger is None or ledger.epoch != epoch:
-            ledger = self.ledgers[tp] = Ledger(epoch)
-        return ledger
-
-    def ack(self, message: Message) -> bool:
-        """Finish the message's slice; one of an earlier assignment is not counted any more."""
-        if message.acked and message not in self._unacked_messages:
-            return False
-        message.acked = True
-        self._unacked_messages.discard(message)
-        ledger = self.ledgers.get(message.tp)
-        if isinstance(message, SliceMessage) and ledger is not None and ledger.epoch == message.generation_id:
-            ledger.finished(message.piece)
-            self._something_finished.set()
-        notify(self._waiting_for_ack)
+    def on_final_ack(self, consumer: object) -> bool:
+        """The batch has reached its outcomes."""
+        self.acked = True
+        self._finished(self.batch)
         return True
 
-    @Service.task
-    async def _commit_handler(self) -> None:
-        """Commit when something has finished. Faust's own would commit every so many seconds, from start on."""
+
+class BatchConsumer(Service):
+    """What Faust's app asks of a consumer, and no more."""
+
+    logger = FAUST_LOGGER
+
+    def __init__(
+        self, app: Any, deliver: Callable[[Message], Awaitable[None]], reading: Reading, **options: Any
+    ) -> None:
+        """`deliver` takes a message to the streams, and waits where they are full."""
+        self._app = app
+        self._deliver = deliver
+        self._reading = reading
+        self._unacked_messages: set[Message] = set()  # Faust's streams look here
+        self.unacked = self._unacked_messages
+        super().__init__(**options)
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group; Faust says so once its agent has started."""
+        (topic,) = topics
+        self._place = TP(topic, 0)
+        await self._app.topics.on_partitions_assigned({self._place})
+        self._app.flow_control.resume()
+        await self._reading.start()
+        _ = self.add_future(self._feed())
+
+    async def _feed(self) -> None:
         while not self.should_stop:
-            await self.wait(self._something_finished)
-            self._something_finished.clear()
-            await self.commit()
-            await self.sleep(COMMIT_SECONDS)
+            batch = await self._reading.next()
+            message = BatchMessage(
+                self._place, batch, self._reading.finished, self._app.consumer_generation_id
+            )
+            await self._deliver(message)
 
-    async def _commit_tps(self, tps: Iterable[TP], start_new_transaction: bool) -> bool:
-        """What is left of Faust's own: no messages are attached to a commit, no tables wait for it, nobody reads its log."""
-        assigned = self.assignment()
-        offsets = {tp: at for tp, at in self._filter_committable_offsets(tps).items() if tp in assigned}
-        if not offsets or not await self._commit(offsets):
-            return False
-        self._committed_offset.update(offsets)
-        return True
+    def assignment(self) -> set[TP]:
+        """None that Faust would have to care for."""
+        return set()
 
-    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
-        return (tp for tp in list(self.ledgers) if topics is None or tp in topics or tp.topic in topics)
-
-    def _new_offset(self, tp: TP) -> int | None:
-        ledger = self.ledgers.get(tp)
-        return ledger.committable if ledger is not None else None
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Gaps need no list: the ledger knows what was taken."""
-
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Finish and commit what is in flight (Faust waits for it), then forget the partitions."""
-        await super().on_partitions_revoked(revoked)
-        for tp in revoked:
-            self.ledgers.pop(tp, None)
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Of tables, which there are none of."""
 
     def on_buffer_full(self, tp: TP) -> None:
-        """A full queue blocks the reading coroutine; taking partitions out of the fetch would stall it for a second."""
+        """A full stream makes `deliver` wait."""
 
     def on_buffer_drop(self, tp: TP) -> None:
         """See `on_buffer_full`."""
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
-        """Our own watchdog looks at progress (`workers.router.progress`)."""
 
+class BatchTransport(Transport):
+    """What Faust's app makes its consumer with."""
 
-class SliceTransport(AiokafkaTransport):
-    """aiokafka with `SliceConsumer`."""
+    driver_version = "relayfleet"
 
-    Consumer: ClassVar[type[ConsumerT]] = SliceConsumer
+    def __init__(self, app: Any, reading: Reading) -> None:
+        super().__init__([], app)
+        self._reading = reading
+
+    def create_consumer(self, callback: Callable[[Message], Awaitable[None]], **options: Any) -> Any:
+        """See `Transport`."""
+        return BatchConsumer(self.app, callback, self._reading, loop=self.loop, beacon=options.get("beacon"))

@@ -10,7 +10,7 @@ from workers.core.topology.model import Kafka, Security
 from workers.kafka.admin import KafkaAdmin
 from workers.kafka.membership import SubscriptionPolicy, member_config
 from workers.kafka.producer import KafkaPublisher, PublisherPolicy
-from workers.kafka.security import client_config, ssl_context
+from workers.kafka.security import client_config
 
 SASL = Kafka(
     bootstrap="kafka:9093",
@@ -41,12 +41,6 @@ def test_librdkafka_takes_what_is_rendered() -> None:
 def test_an_embedded_broker_that_nobody_started_is_said_so() -> None:
     with pytest.raises(UsageError, match="broker start"):
         client_config(Kafka())
-
-
-def test_a_certificate_that_cannot_be_read_is_said_so() -> None:
-    with pytest.raises(UsageError, match="certificate"):
-        ssl_context(Security(protocol="SSL", ca_file="missing.pem"))
-    assert ssl_context(Security()) is None
 
 
 def test_settings_that_the_client_refuses_are_the_users_error() -> None:

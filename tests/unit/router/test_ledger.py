@@ -9,7 +9,7 @@ from workers.router.ledger import Ledger, Slice
 
 
 def test_a_fresh_group_commits_nothing_past_the_first_slice_in_flight() -> None:
-    ledger = Ledger(epoch=1)
+    ledger = Ledger()
     first, second = Slice(100, 101), Slice(101, 103)
     ledger.taken(first)
     ledger.taken(second)
@@ -20,7 +20,7 @@ def test_a_fresh_group_commits_nothing_past_the_first_slice_in_flight() -> None:
 
 
 def test_gaps_in_the_log_do_not_hold_the_commit_back() -> None:
-    ledger = Ledger(epoch=1)
+    ledger = Ledger()
     for piece in (Slice(0, 10), Slice(500, 501)):
         ledger.taken(piece)
         ledger.finished(piece)
@@ -29,7 +29,7 @@ def test_gaps_in_the_log_do_not_hold_the_commit_back() -> None:
 
 
 def test_going_back_forgets_what_was_in_flight() -> None:
-    ledger = Ledger(epoch=1)
+    ledger = Ledger()
     dropped, again = Slice(10, 20), Slice(10, 15)
     ledger.taken(dropped)
     ledger.taken(again)
@@ -43,7 +43,7 @@ def test_going_back_forgets_what_was_in_flight() -> None:
 def test_the_commit_is_the_end_of_the_finished_prefix_in_any_order(
     shapes: list[tuple[int, int]], random: Random
 ) -> None:
-    ledger, pieces, offset = Ledger(epoch=1), [], 7
+    ledger, pieces, offset = Ledger(), [], 7
     for length, gap in shapes:
         pieces.append(Slice(offset + gap, offset + gap + length))
         offset = pieces[-1].next

@@ -66,6 +66,9 @@ class Subscription(Protocol):
     async def lag(self) -> Mapping[TopicPartition, int]:
         """Records between the last one delivered to the listener and the end, from what the client already knows."""
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Of each partition the next offset: what is before it was delivered to the listener, or can't be read by anybody."""
+
     async def close(self, deadline: Deadline) -> None:
         """Leave the group, calling no listener any more. Idempotent."""
 
@@ -107,7 +110,7 @@ class Admin(Protocol):
         """Set these configuration values, leaving the others."""
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """The first and the next offset of every partition."""
+        """The first offset of every partition, and the one after the last that can be read."""
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
         """The ids of the topics that exist: a topic that is created again under its old name has another."""

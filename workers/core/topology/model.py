@@ -39,7 +39,7 @@ Replication = Annotated[Count, Field(ge=1, le=99)]
 
 
 class Security(Strict):
-    """How the fleet proves itself to Kafka; rendered for librdkafka and for aiokafka."""
+    """How the fleet proves itself to Kafka."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
