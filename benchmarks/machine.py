@@ -20,7 +20,6 @@ _PACKAGES = (
     "relayfleet",
     "confluent-kafka",
     "faust-streaming",
-    "aiokafka",
     "pyreqwest",
     "uvloop",
     "orjson",

@@ -1,6 +1,7 @@
 """Kafka as the contract suites see it: the one in memory and the real one, behind the same few words."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,6 +30,7 @@ class RecordingListener:
     losses: list[Sequence[TopicPartition]] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     trespassers: list[Received] = field(default_factory=list)
+    assignments: Counter[TopicPartition] = field(default_factory=Counter)
 
     def records(self, batch: Sequence[Received]) -> None:
         self.received += batch
@@ -38,6 +40,7 @@ class RecordingListener:
 
     def assigned(self, partitions: Mapping[TopicPartition, Position | None]) -> None:
         self.owned.update(partitions)
+        self.assignments.update(partitions.keys())
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
         self.revocations.append(partitions)

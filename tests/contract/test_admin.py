@@ -57,6 +57,8 @@ async def test_end_offsets_are_those_of_every_partition(world: World) -> None:
         TopicPartition(topic, 0): (0, 0),
         TopicPartition(topic, 1): (0, 3),
     }
+    assert await world.admin().readable_ends([TopicPartition(topic, 1)]) == {TopicPartition(topic, 1): 3}
+    assert await world.admin().readable_ends([]) == {}
 
 
 async def test_records_are_found_by_their_time(world: World) -> None:

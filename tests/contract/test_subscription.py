@@ -1,5 +1,7 @@
 """The port `Subscription`."""
 
+from collections.abc import Mapping, Sequence
+
 from tests.kafka_worlds import RecordingListener, World
 from tests.support import eventually, unique
 from workers.core.deadlines import Deadline
@@ -21,6 +23,15 @@ async def joined(
     await subscription.start(listener)
     await eventually(lambda: len(listener.owned) == partitions, timeout=60)
     return subscription
+
+
+async def joined_and_left(world: World, group: str, topic: str, listener: RecordingListener) -> None:
+    """Let another member take one of two partitions, and give it back."""
+    other = RecordingListener()
+    subscription = await joined(world, group, topic, other, 1)
+    await eventually(lambda: len(listener.owned) == 1, timeout=60)
+    await subscription.close(Deadline.after(30))
+    await eventually(lambda: len(listener.owned) == 2, timeout=60)
 
 
 async def test_records_come_in_order_with_all_they_have(world: World) -> None:
@@ -137,6 +148,44 @@ async def test_lag_counts_what_the_listener_has_not_got(world: World) -> None:
     await eventually(lambda: lag_is(20))
     subscription.resume([place])
     await eventually(lambda: lag_is(0))
+
+
+async def test_a_partition_that_goes_and_comes_back_is_not_paused_and_one_that_stays_can_be_resumed(
+    world: World,
+) -> None:
+    """So many records that the client itself pauses, which keeps some pauses over a rebalance."""
+    topic, group, listener = world.topic(partitions=2), unique("group"), RecordingListener()
+    places = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+    subscription = await joined(world, group, topic, listener, 2)
+    subscription.pause(places)
+    for place in places:
+        await fill(world, topic, place.partition, range(5000))
+    await joined_and_left(world, group, topic, listener)
+    (back,) = [place for place in places if listener.assignments[place] == 2]
+    (kept,) = [place for place in places if place != back]
+    await eventually(lambda: len(listener.values(back.partition)) >= 5000, timeout=60)
+    subscription.resume([kept])
+    await eventually(lambda: len(listener.values(kept.partition)) == 5000, timeout=60)
+
+
+class Late(RecordingListener):
+    """Pauses a partition while it goes, as one does that is full meanwhile."""
+
+    subscription: Subscription
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """See `Listener`."""
+        self.subscription.pause(partitions)
+        return await super().revoked(partitions)
+
+
+async def test_a_pause_of_a_partition_that_goes_ends_with_it(world: World) -> None:
+    topic, group, listener = world.topic(partitions=2), unique("group"), Late()
+    listener.subscription = await joined(world, group, topic, listener, 2)
+    await joined_and_left(world, group, topic, listener)
+    for partition in (0, 1):
+        await fill(world, topic, partition, range(3))
+    await eventually(lambda: (len(listener.values(0)), len(listener.values(1))) == (3, 3), timeout=60)
 
 
 async def test_a_position_is_behind_what_the_listener_has_got(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -28,7 +28,6 @@ from workers.core.records import Position, TopicPartition
 from workers.kafka.failures import is_passing, kafka_error, refused_settings, unreachable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
-_READABLE = IsolationLevel.READ_COMMITTED  # a transaction that goes on ends what can be read
 _GRACE = 2.0  # seconds after which a request that should have timed out is given up
 
 
@@ -111,6 +110,11 @@ class KafkaAdmin:
         first = await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the client's own gap
         end = await self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # the client's own gap
         return {place: (first[place], end[place]) for place in places}
+
+    async def readable_ends(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See `Admin`."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client's own gap
+        return await self._offsets(places, latest, IsolationLevel.READ_COMMITTED) if places else {}
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
         """See `Admin`."""
@@ -237,9 +241,12 @@ class KafkaAdmin:
         }
 
     async def _offsets(
-        self, places: Iterable[TopicPartition], spec: OffsetSpec
+        self,
+        places: Iterable[TopicPartition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
     ) -> Mapping[TopicPartition, int]:
-        answers = await self._list({ClientPartition(*place): spec for place in places}, _READABLE)
+        answers = await self._list({ClientPartition(*place): spec for place in places}, isolation)
         return {TopicPartition(place.topic, place.partition): info.offset for place, info in answers.items()}
 
     async def _list(

@@ -227,7 +227,11 @@ class KafkaSubscription:
         batch = self._holding.release()
         if batch:
             self._next.update(ends_of(batch))
-            self._deliver(batch)
+            try:
+                self._deliver(batch)
+            except Exception as error:  # noqa: BLE001 - as in `_drain`
+                self._stop_with(error)
+                return
         if self._holding.waiting:
             self._release_soon()
 
@@ -235,6 +239,7 @@ class KafkaSubscription:
         self, positions: Mapping[TopicPartition, Position | None], epochs: Mapping[TopicPartition, int]
     ) -> None:
         self._epochs.update(epochs)
+        self._holding.forget(epochs)  # what was said of them while they went is said of them no more
         self._no_more_at_end(epochs)
         self._next.update({place: at.offset for place, at in positions.items() if at is not None})
         if self._listener is not None:
@@ -242,6 +247,9 @@ class KafkaSubscription:
 
     def _take_revoked(self, partitions: Sequence[TopicPartition], answer: Future[_Positions]) -> None:
         self._holding.forget(partitions)
+        if answer.cancelled():  # nobody waits any more, and the partitions are gone
+            self._take_lost(partitions)
+            return
         task = self._loop.create_task(self._revoke(partitions, answer))
         self._revocations.add(task)
         task.add_done_callback(self._revocations.discard)
@@ -259,6 +267,9 @@ class KafkaSubscription:
         try:
             if self._listener is not None:
                 positions = await self._listener.revoked(partitions)
+        except asyncio.CancelledError:
+            self._tell_lost([place for place, epoch in epochs.items() if self._epochs.get(place) == epoch])
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it was: nothing is committed, and the group must go on
             _log.error("kafka_revoke_failed", group=self._group, error=repr(error))
         finally:
@@ -269,7 +280,10 @@ class KafkaSubscription:
     def _take_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self._holding.forget(partitions)
         self._forget(partitions)
-        if self._listener is not None:
+        self._tell_lost(partitions)
+
+    def _tell_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        if self._listener is not None and partitions:
             self._listener.lost(partitions)
 
     def _stop_with(self, error: Exception) -> None:
@@ -286,6 +300,7 @@ class KafkaSubscription:
         for place in partitions:
             self._epochs.pop(place, None)
             self._next.pop(place, None)
+        self._holding.forget(partitions)
         self._no_more_at_end(partitions)
 
 

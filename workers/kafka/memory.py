@@ -7,7 +7,7 @@ same ports as the real ones. Faults are asked for on the broker: `fail_deliverie
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from zlib import crc32
 
@@ -232,6 +232,11 @@ class MemoryAdmin:
             place: (broker.firsts.get(place, 0), len(broker.logs[place]))
             for place in broker.partitions_of(topics)
         }
+
+    async def readable_ends(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See `Admin`. There are no transactions here."""
+        self._answer()
+        return {place: len(self._broker.logs[place]) for place in places}
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
         """See `Admin`. No topic is ever deleted here, so its name will do."""

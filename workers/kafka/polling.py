@@ -78,7 +78,7 @@ class PollThread:
         self.ownership = Ownership()
         self.committer = Committer(group, self.ownership, metrics)
         self._rebalances = Rebalances(self.ownership, self.committer, loop_side, policy, self._stopping)
-        self._paused: frozenset[TopicPartition] = frozenset()
+        self._paused: frozenset[TopicPartition] | None = frozenset()  # None: as the client pleases
         self._crowded = False
         self._fatal: KafkaError | None = None
         self._consumer: Consumer | None = None
@@ -203,8 +203,12 @@ class PollThread:
             return
         ours = frozenset(self.ownership.epochs)
         wanted = ours if self._crowded else full & ours
-        _switch(consumer.pause, wanted - self._paused)
-        _switch(consumer.resume, (self._paused - wanted) & ours)
+        if self._paused is None:
+            _switch(consumer.pause, wanted)
+            _switch(consumer.resume, ours - wanted)
+        else:
+            _switch(consumer.pause, wanted - self._paused)
+            _switch(consumer.resume, (self._paused - wanted) & ours)
         self._paused = wanted
 
     def _look_at_ends(self, consumer: Consumer) -> None:
@@ -217,7 +221,8 @@ class PollThread:
         self._look = Deadline.after(_LOOK)
 
     def _forget_pauses(self) -> None:
-        self._paused = frozenset()
+        """The client keeps a pause over some rebalances: say of each partition anew whether it is paused."""
+        self._paused = None
 
     def _shut(self) -> None:
         """Leave the group."""

@@ -55,7 +55,7 @@ class Rebalances:
         self._stopping = stopping
 
     def subscribe(self, consumer: Consumer, topics: Sequence[str], forget: Callable[[], None]) -> None:
-        """Subscribe; `forget` is called after every change, when the client has dropped what was paused."""
+        """Subscribe; `forget` is called after every change, when nobody knows which pauses the client has kept."""
 
         def on_assign(client: Consumer, partitions: list[ClientPartition]) -> None:
             self._assign(client, partitions)

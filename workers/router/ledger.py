@@ -49,11 +49,6 @@ class Ledger:
         return self.committable is not None and self.committable != self.committed
 
     @property
-    def position(self) -> int | None:
-        """The next offset that is not finished, as far as this member knows."""
-        return self.committed if self.committable is None else self.committable
-
-    @property
     def in_flight(self) -> int:
         """Offsets taken and not yet committable."""
         if not self._pending or self._end is None:

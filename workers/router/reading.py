@@ -19,7 +19,11 @@ from workers.router.progress import Standing
 log = structlog.get_logger()
 
 RECORDS_WAITING = 4_000
-"""Read and not yet taken by Faust; beyond this nothing more is fetched until a quarter of it is left."""
+BYTES_WAITING = 32 * 1024 * 1024
+"""Read and not yet taken by Faust; beyond either nothing more is fetched until a quarter of both is left."""
+
+BATCH_RECORDS = 500
+"""What is planned in one go, while nothing else is done."""
 
 COMMIT_SECONDS = 0.05
 """How long what is finished may wait for its commit; what it bounds is how much a killed router repeats."""
@@ -33,6 +37,7 @@ class Batch:
 
     def __init__(self, records: Sequence[Received], ledgers: Mapping[TopicPartition, Ledger]) -> None:
         self.records = records
+        self.size = _size(records)
         self._slices = {place: (ledgers[place], piece) for place, piece in slices_of(records).items()}
         for ledger, piece in self._slices.values():
             ledger.taken(piece)
@@ -47,12 +52,12 @@ class Batch:
         for ledger, piece in self._slices.values():
             ledger.finished(piece)
 
-    def without(self, partitions: Collection[TopicPartition]) -> bool:
-        """Drop what is of these partitions. Says whether something is left."""
+    def drop(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget what is of these partitions."""
         for place in partitions:
             self._slices.pop(place, None)
-        self.records = [record for record in self.records if (record.topic, record.partition) in self._slices]
-        return bool(self.records)
+        self.records = [each for each in self.records if (each.topic, each.partition) in self._slices]
+        self.size = _size(self.records)
 
 
 class Reading:
@@ -70,8 +75,10 @@ class Reading:
         self._revoke_seconds = revoke_seconds
         self._ledgers: dict[TopicPartition, Ledger] = {}
         self._waiting: deque[Batch] = deque()
-        self._backlog = 0  # records in `_waiting`
+        self._records = 0  # in `_waiting`
+        self._bytes = 0
         self._full = False
+        self._finished = 0  # batches since the last look
         self._under_way: set[Batch] = set()
         self._arrived = asyncio.Event()
         self._ended = asyncio.Event()  # some batch; who waits for it clears it
@@ -80,8 +87,9 @@ class Reading:
         self.joined = False
 
     async def start(self) -> None:
-        """Join the group."""
-        await self._subscription.start(self)
+        """Join the group, unless the drain has begun."""
+        if not self._draining:
+            await self._subscription.start(self)
 
     # -- what Faust does -----------------------------------------------------------------------------------------
 
@@ -92,7 +100,8 @@ class Reading:
             await self._arrived.wait()
         batch = self._waiting.popleft()
         self._under_way.add(batch)
-        self._backlog -= len(batch.records)
+        self._records -= len(batch.records)
+        self._bytes -= batch.size
         self._relieve()
         return batch
 
@@ -100,15 +109,16 @@ class Reading:
         """All of the batch has reached an outcome. Of an assignment that is over this changes nothing."""
         batch.finish()
         self._under_way.discard(batch)
+        self._finished += 1
         self._ended.set()
         self._to_commit.set()
 
     # -- what the service does -----------------------------------------------------------------------------------
 
     @property
-    def partitions(self) -> int:
-        """How many are this member's."""
-        return len(self._ledgers)
+    def partitions(self) -> Collection[TopicPartition]:
+        """Those that are this member's."""
+        return self._ledgers.keys()
 
     async def keep_committing(self) -> None:
         """Commit what is finished, until cancelled."""
@@ -126,20 +136,24 @@ class Reading:
         """Take nothing more, wait for what is under way, and commit. Raises `UnreachableError` where that fails."""
         self._draining = True
         self._subscription.pause(list(self._ledgers))
-        self._waiting.clear()
+        self._drop(self._ledgers)
         await self._end_of(self._ledgers.keys())
         await self._commit()
 
-    def standings(self, ends: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, Standing]:
-        """How the partitions stand; `ends` has the first and the next offset of each, as the broker says."""
+    def standings(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, Standing]:
+        """How the partitions stand; `ends` has the end of what can be read of each, as the broker says."""
         read = self._subscription.positions()
+        waiting = {place for batch in self._waiting for place in batch.partitions}
+        moving, self._finished = self._finished > 0, 0
         standings: dict[TopicPartition, Standing] = {}
         for place, ledger in self._ledgers.items():
-            if place in ends:
-                beginning, end = ends[place]
-                # What is left between the last record and the end are the marks of transactions.
-                at_end = not ledger.in_flight and read.get(place) == end
-                standings[place] = Standing(end if at_end else ledger.position, beginning, end)
+            if place not in ends:
+                continue
+            position = ledger.committed
+            if not ledger.moved and not ledger.in_flight:
+                # What was read since are the marks of transactions.
+                position = max(position or 0, read.get(place, 0))
+            standings[place] = Standing(position, ends[place], moving and (self._full or place in waiting))
         return standings
 
     # -- `Listener` ----------------------------------------------------------------------------------------------
@@ -148,9 +162,12 @@ class Reading:
         """See `Listener`."""
         if self._draining:
             return
-        self._waiting.append(Batch(batch, self._ledgers))
-        self._backlog += len(batch)
-        if not self._full and self._backlog >= RECORDS_WAITING:
+        for start in range(0, len(batch), BATCH_RECORDS):
+            piece = Batch(batch[start : start + BATCH_RECORDS], self._ledgers)
+            self._waiting.append(piece)
+            self._records += len(piece.records)
+            self._bytes += piece.size
+        if not self._full and (self._records >= RECORDS_WAITING or self._bytes >= BYTES_WAITING):
             self._full = True
             self._subscription.pause(list(self._ledgers))
         self._arrived.set()
@@ -206,14 +223,24 @@ class Reading:
 
     def _drop(self, partitions: Collection[TopicPartition]) -> None:
         """Forget what was read of these and not taken yet: their next owner reads it again."""
-        self._waiting = deque(batch for batch in self._waiting if batch.without(partitions))
-        self._backlog = sum(len(batch.records) for batch in self._waiting)
+        gone = frozenset(partitions)
+        for batch in self._waiting:
+            if not gone.isdisjoint(batch.partitions):
+                batch.drop(gone)
+        self._waiting = deque(batch for batch in self._waiting if batch.records)
+        self._records = sum(len(batch.records) for batch in self._waiting)
+        self._bytes = sum(batch.size for batch in self._waiting)
         self._relieve()
 
     def _relieve(self) -> None:
-        if self._full and self._backlog <= RECORDS_WAITING // 4:
+        if self._full and self._records <= RECORDS_WAITING // 4 and self._bytes <= BYTES_WAITING // 4:
             self._full = False
             self._subscription.resume(list(self._ledgers))
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ledger]:
         return {place: self._ledgers.pop(place) for place in partitions if place in self._ledgers}
+
+
+def _size(records: Sequence[Received]) -> int:
+    """Bytes of the values; what else records have is small."""
+    return sum(len(record.value) for record in records if record.value is not None)

@@ -3,16 +3,17 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
 from workers.core import metrics as m
 from workers.core.clock import Clock
 from workers.core.deadlines import Deadline
-from workers.core.errors import FatalError, UnreachableError
+from workers.core.errors import FatalError, UnreachableError, UsageError
 from workers.core.events import EventLog
 from workers.core.exit_codes import ExitCode
 from workers.core.health import Fact
@@ -34,6 +35,10 @@ log = structlog.get_logger()
 
 _ANSWER_SECONDS = 10.0
 _SWITCH_SECONDS = 0.0005
+_CODES: Mapping[type[BaseException], ExitCode] = {
+    UnreachableError: ExitCode.UNREACHABLE,
+    UsageError: ExitCode.USAGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def stop_hard(error: BaseException) -> NoReturn:
     log.critical(
         "router_failed", error=str(error), so="stops before it acknowledges anything more", exc_info=error
     )
-    os._exit(ExitCode.FATAL)
+    os._exit(_CODES.get(type(error), ExitCode.FATAL))
 
 
 def leave_hard(code: ExitCode) -> NoReturn:
@@ -124,57 +129,59 @@ class RouterService:
         """Whether it is a member of its group and takes messages."""
         if self._stopping or not self._reading.joined:
             return Fact("group", ok=False, why="stopping" if self._stopping else "not joined")
-        return Fact("group", ok=True, why=f"{self._reading.partitions} partitions")
+        return Fact("group", ok=True, why=f"{len(self._reading.partitions)} partitions")
 
     async def run(self, stop: asyncio.Event) -> ExitCode:
         """Route until `stop` is set, then drain; returns after a clean drain, anything else ends the process here."""
+        if stop.is_set():
+            return ExitCode.DONE
         # The thread that polls and the router take turns: waiting 5 ms for each other's showed in the hop's p99.
         sys.setswitchinterval(_SWITCH_SECONDS)
         app = build_app(self._group.group, self._group.topic, self._reading, self._pipeline, self._failed)
         looking = asyncio.create_task(self._look(), name="watchdog")
         keeping = [
             asyncio.create_task(self._pipeline.run(), name="settle"),
-            asyncio.create_task(self._keep_committing(), name="commit"),
+            asyncio.create_task(self._reading.keep_committing(), name="commit"),
+            asyncio.create_task(app.wait_until_stopped(), name="crash"),
         ]
         try:
-            code = await self._run(app, stop, looking)
+            code = await self._run(app, stop, looking, keeping)
         except Exception as error:  # noqa: BLE001 - whatever it is, offsets are not safe any more
             self._failed(error)
             code = ExitCode.FATAL
         finally:
-            for task in (looking, *keeping):
-                task.cancel()
-            await asyncio.gather(looking, *keeping, return_exceptions=True)
+            await _cancel(looking, *keeping)
         if code is not ExitCode.DONE:
             self._leave(code)
         return code
 
-    async def _run(self, app: RouterApp, stop: asyncio.Event, looking: "asyncio.Task[ExitCode]") -> ExitCode:
+    async def _run(
+        self,
+        app: RouterApp,
+        stop: asyncio.Event,
+        looking: "asyncio.Task[ExitCode]",
+        keeping: "Sequence[asyncio.Task[None]]",
+    ) -> ExitCode:
         starting = asyncio.create_task(app.start(), name="start")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        crashing = asyncio.create_task(app.wait_until_stopped(), name="crash")
+        unexpected = {looking, *keeping}
         try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, stopping, *unexpected}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-            log.info("router_started", topic=self._group.topic, group=self._group.group)
-            done, _ = await asyncio.wait({stopping, looking, crashing}, return_when=asyncio.FIRST_COMPLETED)
-            if stopping in done:
-                return await self._drain(app)
-            if looking in done:
+                log.info("router_started", topic=self._group.topic, group=self._group.group)
+            await asyncio.wait({stopping, *unexpected}, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
                 return looking.result()
-            raise FatalError(f"Faust stopped by itself: {app.crash_reason!r}")
+            for task in keeping:
+                if task.done():
+                    task.result()
+                    raise FatalError(f"{task.get_name()} ended by itself: {app.crash_reason!r}")
+            return await self._drain(app, starting)
         finally:
-            for task in (starting, stopping, crashing):
-                task.cancel()
+            await _cancel(starting, stopping)
 
-    async def _keep_committing(self) -> None:
-        try:
-            await self._reading.keep_committing()
-        except Exception as error:  # noqa: BLE001 - whatever it is, offsets are not kept any more
-            self._failed(error)
-
-    async def _drain(self, app: RouterApp) -> ExitCode:
+    async def _drain(self, app: RouterApp, starting: "asyncio.Task[None]") -> ExitCode:
         """1. Take nothing more. 2. Wait for what is in flight. 3. Commit. 4. Leave the group. 5. Stop Faust."""
         self._stopping = True
         deadline = Deadline.after(self._limits.drain, self._deps.clock)
@@ -182,21 +189,24 @@ class RouterService:
         try:
             async with asyncio.timeout(deadline.remaining()):
                 await self._reading.drain()
+                await starting
         except (TimeoutError, UnreachableError) as error:
             log.warning("drain_failed", error=repr(error), so="what is not committed is routed again")
             return ExitCode.ABORTED
         await self._deps.subscription.close(deadline)
-        await app.stop()
+        with suppress(TimeoutError):  # nothing is left that could be lost
+            async with asyncio.timeout(deadline.remaining()):
+                await app.stop()
         return ExitCode.DONE
 
     async def _look(self) -> ExitCode:
         while True:
             await asyncio.sleep(self._limits.look_every)
-            standings = await look(self._reading, self._deps.admin, self._group.topic, _ANSWER_SECONDS)
+            standings = await look(self._reading, self._deps.admin, _ANSWER_SECONDS)
             now = self._deps.clock.monotonic()
             self._looked_at = now
             self._show_lag(standings)
-            stuck = self._progress.update(standings, now) if standings is not None else []
+            stuck = self._progress.update(standings, now)
             if stuck:
                 log.critical(
                     "stuck",
@@ -211,3 +221,9 @@ class RouterService:
             labels = (self._group.group, partition.topic, str(partition.partition))
             self._deps.metrics.gauge(m.LAG, *labels).set(standing.lag)
         self._deps.metrics.gauge(m.IN_FLIGHT, "router", self._group.topic).set(self._pipeline.in_flight)
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from workers.core.errors import UnreachableError, UsageError
 from workers.core.ports import Admin
 from workers.core.records import TopicPartition
 from workers.router.progress import Standing
@@ -12,13 +13,12 @@ from workers.router.reading import Reading
 log = structlog.get_logger()
 
 
-async def look(
-    reading: Reading, admin: Admin, topic: str, seconds: float
-) -> dict[TopicPartition, Standing] | None:
+async def look(reading: Reading, admin: Admin, seconds: float) -> dict[TopicPartition, Standing] | None:
     """The standing of each partition assigned; None where Kafka does not say so within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            return reading.standings(await admin.end_offsets([topic]))
-    except Exception as error:  # noqa: BLE001 - whatever Kafka says, the next look asks again
+            ends = await admin.readable_ends(reading.partitions)
+    except (TimeoutError, UnreachableError, UsageError) as error:
         log.warning("standings_unknown", error=repr(error))
         return None
+    return reading.standings(ends)

@@ -29,15 +29,15 @@ class BatchMessage(Message):
     ) -> None:
         """`generation` must be the app's: Faust's streams pass over a message of another one."""
         super().__init__(
-            place.topic,
-            place.partition,
-            0,
-            0.0,
-            0,
-            None,
-            None,
-            None,
-            None,
+            topic=place.topic,
+            partition=place.partition,
+            offset=0,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=None,
+            key=None,
+            value=None,
+            checksum=None,
             tp=place,
             generation_id=generation,
         )

@@ -170,6 +170,30 @@ async def test_a_revocation_ends_at_its_time_and_commits_what_is_finished() -> N
     assert not any(ledger.moved for ledger in world.reading._ledgers.values())
 
 
+async def test_a_commit_under_way_says_nothing_of_the_next_assignment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(partitions=1)
+    await world.join()
+    answered, offered = asyncio.Event(), []
+
+    async def commit(positions: dict[TopicPartition, Position]) -> None:
+        offered.append(positions)
+        await answered.wait()  # and is dropped: of an assignment that is over
+
+    monkeypatch.setattr(world.subscription, "commit", commit)
+    async with world.committing():
+        await world.fill(FIRST, 1)
+        world.reading.finished(await world.reading.next())
+        await eventually(lambda: len(offered) == 1)
+        world.subscription.lose([FIRST])
+        world.subscription.assign([FIRST])
+        answered.set()
+        world.reading.finished(await world.reading.next())
+        await eventually(lambda: len(offered) == 2)
+    assert offered[0] == offered[1] == {FIRST: Position(1)}
+
+
 async def test_what_was_lost_is_neither_routed_nor_committed() -> None:
     world = World()
     await world.join()
@@ -213,7 +237,9 @@ async def test_two_members_share_and_repeat_nothing_that_was_finished() -> None:
         other_subscription = world.member()
         other = Reading(other_subscription, world.failures.append)
         await other.start()
-        await eventually(lambda: other.joined and other.partitions == 1 and world.reading.partitions == 1)
+        await eventually(
+            lambda: other.joined and len(other.partitions) == 1 and len(world.reading.partitions) == 1
+        )
         await world.fill(SECOND, 1)
         await world.fill(FIRST, 1)
         theirs = await other.next()
@@ -223,19 +249,51 @@ async def test_two_members_share_and_repeat_nothing_that_was_finished() -> None:
     assert not world.failures
 
 
-async def test_a_partition_stands_where_it_is_finished_or_at_the_end_where_nothing_is_left_to_read() -> None:
+async def test_a_partition_stands_where_it_is_committed_or_as_far_as_it_was_read_where_nothing_is_left_of_that() -> (
+    None
+):
     world = World()
     world.broker.group("group").committed[FIRST] = Position(4)
     await world.fill(FIRST, 6)
     await world.join()
     batch = await world.reading.next()
-    assert world.reading.standings({FIRST: (0, 6), SECOND: (0, 0)}) == {
-        FIRST: Standing(4, 0, 6),
-        SECOND: Standing(0, 0, 0),
-    }
+    assert world.reading.standings({FIRST: 6, SECOND: 0}) == {FIRST: Standing(4, 6), SECOND: Standing(0, 0)}
     world.reading.finished(batch)
-    assert world.reading.standings({FIRST: (0, 6)}) == {FIRST: Standing(6, 0, 6)}
-    assert world.reading.standings({FIRST: (0, 9)}) == {FIRST: Standing(6, 0, 9)}
+    assert world.reading.standings({FIRST: 6}) == {FIRST: Standing(4, 6)}
+    await world.reading.drain()
+    assert world.reading.standings({FIRST: 6}) == {FIRST: Standing(6, 6)}
+    assert world.reading.standings({FIRST: 9}) == {FIRST: Standing(6, 9)}
+
+
+async def test_what_has_its_turn_after_others_waits_as_long_as_these_are_finished() -> None:
+    world = World()
+    await world.join()
+    await world.fill(FIRST, 1)
+    first = await world.reading.next()
+    await world.fill(SECOND, 1)
+    await eventually(lambda: len(world.reading._waiting) == 1)
+    ends = {FIRST: 1, SECOND: 1}
+    assert world.reading.standings(ends)[SECOND] == Standing(None, 1)
+    world.reading.finished(first)
+    assert world.reading.standings(ends) == {FIRST: Standing(None, 1), SECOND: Standing(None, 1, waits=True)}
+    assert world.reading.standings(ends)[SECOND] == Standing(None, 1)
+
+
+async def test_a_batch_is_never_larger_than_what_is_planned_in_one_go() -> None:
+    world = World(partitions=1)
+    await world.join()
+    world.reading.records([record(FIRST, offset) for offset in range(1_201)])
+    assert [len((await world.reading.next()).records) for _ in range(3)] == [500, 500, 201]
+
+
+async def test_large_messages_fill_a_router_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BYTES_WAITING", 1_000)
+    world = World(partitions=1)
+    await world.join()
+    await world.broker.publisher().deliver([Outgoing(TOPIC, None, b"x" * 1_000)])
+    await eventually(lambda: world.subscription.paused == {FIRST})
+    await world.reading.next()
+    assert world.subscription.paused == set()
 
 
 async def test_a_failure_of_the_subscription_is_passed_on() -> None:

@@ -1,6 +1,6 @@
 """The ports of Kafka: writing, reading in a group and without one, and what a cluster is asked and told."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,7 +110,10 @@ class Admin(Protocol):
         """Set these configuration values, leaving the others."""
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """The first offset of every partition, and the one after the last that can be read."""
+        """The first and the next offset of every partition."""
+
+    async def readable_ends(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The offset after the last record of each that can be read: a transaction that goes on ends what can."""
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
         """The ids of the topics that exist: a topic that is created again under its old name has another."""
