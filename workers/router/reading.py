@@ -204,16 +204,17 @@ class Reading:
     # ------------------------------------------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        moved = {place: ledger for place, ledger in self._ledgers.items() if ledger.moved}
-        offsets = {ledger: ledger.committable for ledger in moved.values()}
+        moved = {
+            place: (ledger, Position(ledger.committable))
+            for place, ledger in self._ledgers.items()
+            if ledger.moved and ledger.committable is not None
+        }
         if not moved:
             return
-        await self._subscription.commit(
-            {place: Position(ledger.committable or 0) for place, ledger in moved.items()}
-        )
+        await self._subscription.commit({place: position for place, (_, position) in moved.items()})
         # Of these ledgers, not of these partitions: they may have gone and come again meanwhile.
-        for ledger, offset in offsets.items():
-            ledger.committed = offset
+        for ledger, position in moved.values():
+            ledger.committed = position.offset
 
     async def _end_of(self, partitions: Collection[TopicPartition]) -> None:
         ending = frozenset(partitions)
