@@ -6,6 +6,8 @@ from typing import Literal
 
 Protocol = Literal["consumer", "classic"]
 
+_HEARTBEAT = 3.0  # seconds at most
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionPolicy:
@@ -60,7 +62,8 @@ def member_config(
     if protocol == "classic":
         settings["partition.assignment.strategy"] = "cooperative-sticky"
         settings["session.timeout.ms"] = int(policy.session_timeout * 1000)
-        settings["heartbeat.interval.ms"] = int(policy.session_timeout * 1000 / 3)
+        # A member hears of a rebalance with its heartbeats.
+        settings["heartbeat.interval.ms"] = int(min(policy.session_timeout / 3, _HEARTBEAT) * 1000)
     if policy.instance_id is not None:
         settings["group.instance.id"] = policy.instance_id
     return settings
