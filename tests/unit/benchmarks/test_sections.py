@@ -185,6 +185,24 @@ def test_an_hour_of_soak_is_one_after_the_warm_up(hours: float, met: bool | None
     assert row.met is met
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "met"),
+    [(("flat", "flat"), True), (("flat", "not known yet"), None), (("leak", "not known yet"), False)],
+)
+def test_a_soak_reaches_its_goal_where_every_process_is_known_to_be_flat(
+    verdicts: tuple[str, str], met: bool | None
+) -> None:
+    slopes = {
+        name: {"rss_mb": {"per_hour": 0.5, "mean": 100.0, "hours": 0.998, "verdict": verdict}}
+        for name, verdict in zip(("worker", "redis"), verdicts, strict=True)
+    }
+    (row,) = (
+        row for row in reached({"soak": {"results": {"slopes": slopes}}}) if row.what.startswith("memory")
+    )
+    assert row.met is met
+    assert "worker +0.50%" in row.measured
+
+
 def test_what_a_soak_through_the_gateway_does_not_count_is_not_zero() -> None:
     rows = [{**row, "lost": None} if row["kind"] == "traffic" else row for row in _rows(2.0, 0.0)]
     assert soak.judged(rows, 600.0)["lost"] is None
