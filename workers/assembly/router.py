@@ -22,11 +22,11 @@ from workers.kafka.consumer import KafkaSubscription
 from workers.kafka.membership import SubscriptionPolicy
 from workers.kafka.security import client_config
 
-# How long the messages of a partition that was added wait for being noticed; by default 5 minutes.
-_NEW_PARTITIONS = {"topic.metadata.refresh.interval.ms": 10_000}
-
 if TYPE_CHECKING:
     from workers.router.service import RouterDeps, RouterService
+
+# How long the messages of a partition that was added wait for being noticed; by default 5 minutes.
+_NEW_PARTITIONS = {"topic.metadata.refresh.interval.ms": 10_000}
 
 
 @asynccontextmanager

@@ -246,10 +246,10 @@ class KafkaSubscription:
             self._listener.assigned(positions)
 
     def _take_revoked(self, partitions: Sequence[TopicPartition], answer: Future[_Positions]) -> None:
-        self._holding.forget(partitions)
         if answer.cancelled():  # nobody waits any more, and the partitions are gone
             self._take_lost(partitions)
             return
+        self._holding.forget(partitions)
         task = self._loop.create_task(self._revoke(partitions, answer))
         self._revocations.add(task)
         task.add_done_callback(self._revocations.discard)
@@ -268,19 +268,22 @@ class KafkaSubscription:
             if self._listener is not None:
                 positions = await self._listener.revoked(partitions)
         except asyncio.CancelledError:
-            self._tell_lost([place for place, epoch in epochs.items() if self._epochs.get(place) == epoch])
+            self._tell_lost(self._unchanged(epochs))
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was: nothing is committed, and the group must go on
             _log.error("kafka_revoke_failed", group=self._group, error=repr(error))
         finally:
-            self._forget([place for place, epoch in epochs.items() if self._epochs.get(place) == epoch])
+            self._forget(self._unchanged(epochs))
             if not answer.done():
                 answer.set_result(positions)
 
     def _take_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        self._holding.forget(partitions)
         self._forget(partitions)
         self._tell_lost(partitions)
+
+    def _unchanged(self, epochs: Mapping[TopicPartition, int | None]) -> list[TopicPartition]:
+        """Those that have not been assigned anew since they had these epochs."""
+        return [place for place, epoch in epochs.items() if self._epochs.get(place) == epoch]
 
     def _tell_lost(self, partitions: Sequence[TopicPartition]) -> None:
         if self._listener is not None and partitions:

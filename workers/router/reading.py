@@ -12,7 +12,7 @@ import structlog
 
 from workers.core.errors import UnreachableError
 from workers.core.ports import Subscription
-from workers.core.records import Position, Received, TopicPartition
+from workers.core.records import Position, Received, TopicPartition, weight
 from workers.router.ledger import Ledger, slices_of
 from workers.router.progress import Standing
 
@@ -37,7 +37,7 @@ class Batch:
 
     def __init__(self, records: Sequence[Received], ledgers: Mapping[TopicPartition, Ledger]) -> None:
         self.records = records
-        self.size = _size(records)
+        self.size = sum(map(weight, records))
         self._slices = {place: (ledgers[place], piece) for place, piece in slices_of(records).items()}
         for ledger, piece in self._slices.values():
             ledger.taken(piece)
@@ -57,7 +57,7 @@ class Batch:
         for place in partitions:
             self._slices.pop(place, None)
         self.records = [each for each in self.records if (each.topic, each.partition) in self._slices]
-        self.size = _size(self.records)
+        self.size = sum(map(weight, self.records))
 
 
 class Reading:
@@ -240,8 +240,3 @@ class Reading:
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ledger]:
         return {place: self._ledgers.pop(place) for place in partitions if place in self._ledgers}
-
-
-def _size(records: Sequence[Received]) -> int:
-    """Bytes of the values; what else records have is small."""
-    return sum(len(record.value) for record in records if record.value is not None)
